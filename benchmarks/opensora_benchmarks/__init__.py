@@ -1,0 +1,1 @@
+"""Benchmarks of opensora-core: inputs and providers here, measuring in one harness."""

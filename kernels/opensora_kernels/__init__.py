@@ -1,0 +1,1 @@
+"""Attention kernels of opensora-core: they know arrays and launch shapes, not models."""

@@ -1,0 +1,1 @@
+"""Open-Sora as one framework-agnostic library."""

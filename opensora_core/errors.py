@@ -1,0 +1,52 @@
+"""The errors of this library: each names the value, what was expected, and the remedy.
+
+Every class also derives from the built-in exception a Python user would expect, and carries the exit code that the
+command line returns for it.
+"""
+
+from __future__ import annotations
+
+
+class OpenSoraError(Exception):
+    """Base of every error this library raises on purpose."""
+
+    exit_code = 1
+
+
+class InvalidInputError(OpenSoraError, ValueError):
+    """An argument, option or file does not have the form that was asked for."""
+
+    exit_code = 2
+
+
+class MissingDependencyError(OpenSoraError, ImportError):
+    """An optional package is absent; the message names the extra that installs it."""
+
+    exit_code = 3
+
+
+class LimitError(OpenSoraError, MemoryError):
+    """The request needs more memory, pixels, frames or bytes than is available or allowed."""
+
+    exit_code = 4
+
+
+class WeightsError(OpenSoraError, KeyError):
+    """A checkpoint lacks a weight, has one too many, or one of another shape."""
+
+    def __str__(self) -> str:  # KeyError would print the repr of its message
+        return str(self.args[0]) if self.args else ""
+
+
+class FileFormatError(OpenSoraError, ValueError):
+    """A file is damaged, truncated, or breaks a limit of its format."""
+
+
+class NonFiniteError(OpenSoraError, ArithmeticError):
+    """NaN or Inf appeared where finite numbers are required."""
+
+
+class Cancelled(OpenSoraError):
+    """The caller asked a running generation or training to stop."""
+
+    exit_code = 130
