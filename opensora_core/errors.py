@@ -46,7 +46,7 @@ class NonFiniteError(OpenSoraError, ArithmeticError):
     """NaN or Inf appeared where finite numbers are required."""
 
 
-class Cancelled(OpenSoraError):
+class CancelledError(OpenSoraError):
     """The caller asked a running generation or training to stop."""
 
     exit_code = 130

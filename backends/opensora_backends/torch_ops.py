@@ -1,0 +1,210 @@
+"""Torch: eager on cpu, cuda or mps, scaled_dot_product_attention, native autograd, torch.compile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from opensora_core.ops import HALF, Array, Axis, DType, Ops
+
+
+def _torch_dtype(dtype: DType) -> torch.dtype:
+    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(np.dtype(dtype)) if dtype is bool else dtype)
+
+
+class TorchOps(Ops):
+    """Arrays are torch.Tensor on one device."""
+
+    name = "torch"
+
+    # ------------------------------------------------------------------ data
+
+    def asarray(self, x: Any, dtype: DType | None = None) -> Array:
+        if not isinstance(x, torch.Tensor):
+            x = _from_numpy(np.asarray(x))
+        return x.to(device=self.device, dtype=None if dtype is None else _torch_dtype(dtype))
+
+    def to_numpy(self, x: Array) -> Any:
+        x = x.detach().cpu()
+        if x.dtype == torch.bfloat16:
+            return x.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return x.numpy()
+
+    def astype(self, x: Array, dtype: DType) -> Array:
+        return x.to(_torch_dtype(dtype))
+
+    def full(self, shape: Sequence[int], value: float, dtype: DType = "float32") -> Array:
+        return torch.full(tuple(shape), value, dtype=_torch_dtype(dtype), device=self.device)
+
+    def arange(self, stop: int, dtype: DType = "float32") -> Array:
+        return torch.arange(stop, dtype=_torch_dtype(dtype), device=self.device)
+
+    # ------------------------------------------------------------------ elementwise
+
+    def negative(self, x: Array) -> Array:
+        return torch.neg(x)
+
+    def exp(self, x: Array) -> Array:
+        return torch.exp(x)
+
+    def log(self, x: Array) -> Array:
+        return torch.log(x)
+
+    def sqrt(self, x: Array) -> Array:
+        return torch.sqrt(x)
+
+    def sin(self, x: Array) -> Array:
+        return torch.sin(x)
+
+    def cos(self, x: Array) -> Array:
+        return torch.cos(x)
+
+    def tanh(self, x: Array) -> Array:
+        return torch.tanh(x)
+
+    def erf(self, x: Array) -> Array:
+        return torch.erf(x)
+
+    def add(self, a: Array, b: Array) -> Array:
+        return a + b
+
+    def subtract(self, a: Array, b: Array) -> Array:
+        return a - b
+
+    def multiply(self, a: Array, b: Array) -> Array:
+        return a * b
+
+    def divide(self, a: Array, b: Array) -> Array:
+        return a / b
+
+    def pow(self, a: Array, b: Array) -> Array:
+        return a**b
+
+    def maximum(self, a: Array, b: Array) -> Array:
+        like = a if isinstance(a, torch.Tensor) else b
+        return torch.maximum(*(torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in (a, b)))
+
+    def equal(self, a: Array, b: Array) -> Array:
+        return a == b
+
+    def less(self, a: Array, b: Array) -> Array:
+        return a < b
+
+    def where(self, condition: Array, a: Array, b: Array) -> Array:
+        return torch.where(condition, a, b)
+
+    # ------------------------------------------------------------------ contraction and reduction
+
+    def matmul(self, a: Array, b: Array) -> Array:
+        return torch.matmul(a, b)
+
+    def sum(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        return torch.sum(x, dim=_all_axes(x, axis), keepdim=keepdims, dtype=x.dtype)
+
+    def max(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        return torch.amax(x, dim=_all_axes(x, axis), keepdim=keepdims)
+
+    # ------------------------------------------------------------------ shape
+
+    def reshape(self, x: Array, shape: Sequence[int]) -> Array:
+        return torch.reshape(x, tuple(shape))
+
+    def permute_dims(self, x: Array, axes: Sequence[int]) -> Array:
+        return torch.permute(x, tuple(axes))
+
+    def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
+        return torch.broadcast_to(x, tuple(shape))
+
+    def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        return torch.cat(list(arrays), dim=axis)
+
+    def slice(self, x: Array, start: Sequence[int], stop: Sequence[int], step: Sequence[int]) -> Array:
+        return x[tuple(slice(a, b, s) for a, b, s in zip(start, stop, step, strict=True))]
+
+    def pad(self, x: Array, low: Sequence[int], high: Sequence[int], interior: Sequence[int]) -> Array:
+        if not any(interior):
+            return F.pad(x, [n for pair in zip(reversed(low), reversed(high), strict=True) for n in pair])
+        spread = [n + max(n - 1, 0) * gap for n, gap in zip(x.shape, interior, strict=True)]
+        out = x.new_zeros([a + n + b for a, n, b in zip(low, spread, high, strict=True)])
+        out[tuple(slice(a, a + n, gap + 1) for a, n, gap in zip(low, spread, interior, strict=True))] = x
+        return out
+
+    def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
+        return torch.index_select(x, axis, indices)
+
+    def index_add(self, x: Array, indices: Array, values: Array, axis: int = 0) -> Array:
+        return torch.index_add(x, axis, indices, values)
+
+    def stop_gradient(self, x: Array) -> Array:
+        return x.detach()
+
+    # ------------------------------------------------------------------ fused ops torch has kernels for
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        return F.linear(x, weight, bias)
+
+    def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
+        return F.gelu(x, approximate=approximate)
+
+    def silu(self, x: Array) -> Array:
+        return F.silu(x)
+
+    def layer_norm(self, x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6) -> Array:
+        return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+
+    def group_norm(
+        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
+    ) -> Array:
+        return F.group_norm(x, groups, weight, bias, eps)
+
+    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
+        # The backward of the CPU half-precision kernel is 5-9x slower than matmul-softmax-matmul on short sequences.
+        if self.device == "cpu" and torch.is_grad_enabled() and q.requires_grad and self.dtype_name(q) in HALF:
+            return super().attention(q, k, v, mask, scale)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+        if mask is None:
+            return out
+        return torch.where(mask.any(-1, keepdim=True), out, 0.0)
+
+    def conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: Sequence[int] | None = None,
+        padding: Sequence[int] | None = None,
+    ) -> Array:
+        n = x.ndim - 2
+        native = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
+        return native(x, weight, bias, tuple(stride or (1,) * n), tuple(padding or (0,) * n))
+
+    # ------------------------------------------------------------------ fused programs
+
+    def value_and_grad(
+        self, fun: Callable[[Ops, Mapping[str, Array]], Array], params: Mapping[str, Array]
+    ) -> tuple[Array, dict[str, Array]]:
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        with torch.enable_grad():
+            value = fun(self, leaves)
+            grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return value.detach(), dict(zip(leaves, grads, strict=True))
+
+    def compile(self, fun: Any) -> Any:
+        return torch.compile(fun, dynamic=False)
+
+
+def _all_axes(x: torch.Tensor, axis: Axis) -> int | tuple[int, ...]:
+    return tuple(range(x.ndim)) if axis is None else axis
+
+
+def _from_numpy(x: np.ndarray[Any, Any]) -> torch.Tensor:
+    if x.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(np.ascontiguousarray(x).view(np.int16).copy()).view(torch.bfloat16)
+    if not x.flags.writeable or any(s < 0 for s in x.strides):
+        x = x.copy()  # torch would warn, and could write into somebody's read-only memory
+    return torch.from_numpy(x)

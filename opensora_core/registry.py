@@ -1,0 +1,90 @@
+"""Backends by name: a built-in table resolved on demand, and the entry-point group `opensora.backends` for others."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+from dataclasses import dataclass
+
+from .errors import InvalidInputError, MissingDependencyError
+from .ops import Ops
+
+ENTRY_POINTS = "opensora.backends"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a backend's `Ops` lives and what it needs."""
+
+    target: str  # "module:Class"
+    requires: str | None = None  # top-level package that must be importable
+    extra: str | None = None  # pip extra that installs it
+
+
+BUILTIN = {
+    "numpy": Backend("opensora_backends.numpy_ops:NumpyOps"),
+    "torch": Backend("opensora_backends.torch_ops:TorchOps", "torch", "torch"),
+}
+PREFERENCE = ("torch", "numpy")  # what "auto" tries, best first
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def backends() -> dict[str, Backend]:
+    """Every known backend: the built-in ones and those of installed packages."""
+    found = dict(BUILTIN)
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        found.setdefault(point.name, Backend(point.value))
+    return found
+
+
+def missing_reason(name: str) -> str | None:
+    """Why a backend cannot be used here, with the remedy; None when it can."""
+    backend = backends()[name]
+    if backend.requires and importlib.util.find_spec(backend.requires) is None:
+        return f"the package {backend.requires!r} is not installed: pip install 'opensora-core[{backend.extra}]'"
+    return None
+
+
+def available_backends() -> list[str]:
+    """Names of the backends that can be used here."""
+    return [name for name in backends() if missing_reason(name) is None]
+
+
+def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | None = None) -> Ops:
+    """Return the tensor ops of a backend.
+
+    name: "numpy", "torch", the name of an entry point, "module:Class", or "auto" (the best one present; the result's
+    `.name` says which). device: such as "cpu", "cuda:0"; dtype: float64, float32, bfloat16 or float16, in which models
+    are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and OPENSORA_DTYPE.
+    Raises InvalidInputError for an unknown name or dtype, MissingDependencyError for an absent package.
+    """
+    if name == "auto":
+        name = os.environ.get("OPENSORA_BACKEND") or next(n for n in PREFERENCE if missing_reason(n) is None)
+    device = device or os.environ.get("OPENSORA_DEVICE") or "cpu"
+    dtype = dtype or os.environ.get("OPENSORA_DTYPE") or "float32"
+    if dtype not in DTYPES:
+        raise InvalidInputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    ops: Ops = _resolve(name)(device=device, dtype=dtype)
+    return ops
+
+
+def _resolve(name: str) -> type[Ops]:
+    if ":" in name:
+        return _load(name)
+    known = backends()
+    if name not in known:
+        raise InvalidInputError(f"there is no backend {name!r}; known: {', '.join(sorted(known))}, or 'module:Class'")
+    if reason := missing_reason(name):
+        raise MissingDependencyError(f"backend {name!r}: {reason}")
+    return _load(known[name].target)
+
+
+def _load(target: str) -> type[Ops]:
+    module, _, attribute = target.partition(":")
+    try:
+        found: type[Ops] = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise InvalidInputError(f"backend {target!r} cannot be loaded ({error}); expected 'module:Class'") from error
+    return found
