@@ -1,0 +1,1 @@
+"""Spatio-temporal diffusion transformers, one file per published architecture."""

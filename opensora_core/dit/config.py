@@ -1,0 +1,81 @@
+"""Configuration of STDiT3 under the names of the published `config.json` files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import InvalidInputError
+
+PUBLISHED_ONLY = {  # fields of official config.json files that change no number here
+    "input_size", "enable_flash_attn", "enable_layernorm_kernel", "enable_sequence_parallelism",
+    "only_train_temporal", "freeze_y_embedder", "force_huggingface", "model_type", "architectures",
+    "torch_dtype", "transformers_version", "_name_or_path", "auto_map",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class STDiT3Config:
+    """Shape of an STDiT3; the defaults are STDiT3-XL/2 of Open-Sora v1.2.
+
+    input_sq_size: side in pixels of the square whose position grid is unscaled.
+    patch_size: (time, height, width) in latent cells. caption_channels, model_max_length: width and length of the text.
+    pred_sigma: twice the output channels, of which rectified flow uses the first half.
+    frame_time_fps: extension, None in every official release: each frame gets an absolute sinusoidal embedding of its
+    time, index · frame_time_fps / fps, which lets a small model tell frames apart.
+    pooled_caption: extension, as in v2.0: the mean text token is added to the timestep vector.
+    """
+
+    input_sq_size: int = 512
+    in_channels: int = 4
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    hidden_size: int = 1152
+    depth: int = 28
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    class_dropout_prob: float = 0.1
+    pred_sigma: bool = True
+    drop_path: float = 0.0
+    caption_channels: int = 4096
+    model_max_length: int = 300
+    qk_norm: bool = True
+    skip_y_embedder: bool = False
+    frame_time_fps: float | None = None
+    pooled_caption: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "patch_size", tuple(self.patch_size))
+        for name in ("input_sq_size", "in_channels", "hidden_size", "depth", "num_heads", "caption_channels"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"STDiT3 {name}={getattr(self, name)} must be at least 1")
+        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
+            raise InvalidInputError(f"STDiT3 patch_size={self.patch_size} must be three sizes of at least 1")
+        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 2 or self.hidden_size % 4:
+            raise InvalidInputError(
+                f"STDiT3 hidden_size={self.hidden_size} must be a multiple of 4 and of num_heads={self.num_heads}, "
+                "with an even size per head for the rotary embedding"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Channels per attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the model's output."""
+        return self.in_channels * (2 if self.pred_sigma else 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "patch_size": list(self.patch_size)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> STDiT3Config:
+        """From a published config.json or `to_dict`; a field that is not known is an error, not ignored."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known - PUBLISHED_ONLY)
+        if unknown:
+            raise InvalidInputError(f"unknown STDiT3 config fields {unknown}; known: {sorted(known)}")
+        return cls(**{k: v for k, v in values.items() if k in known})

@@ -1,0 +1,1 @@
+"""Noise schedules, guidance and samplers: pure functions, one sampler a function."""
