@@ -41,8 +41,8 @@ class SelfAttention:
     ) -> SelfAttention:
         """Return an attention layer of `size` channels; `zero_output` starts it as the zero function."""
         qkv = Linear.create(init, size, 3 * size)
-        norms = [RmsNorm(init.ones(size // num_heads)) if qk_norm else None for _ in range(2)]
-        return cls(qkv, *norms, Linear.create(init, size, size, zero=zero_output), num_heads)
+        q_norm, k_norm = (RmsNorm(init.ones(size // num_heads)) if qk_norm else None for _ in range(2))
+        return cls(qkv, q_norm, k_norm, Linear.create(init, size, size, zero=zero_output), num_heads)
 
     def __call__(self, ops: Ops, x: Array, pattern: Pattern, rope: Rope | None = None) -> Array:
         """x [B, T, S, C] -> [B, T, S, C]."""

@@ -21,7 +21,7 @@ Velocity = Callable[[Array, float, Array | None], Array]
 class Step(NamedTuple):
     """One finished step of a sampler."""
 
-    index: int  # 0-based
+    number: int  # 0-based
     timestep: float  # at which the model was asked
     latents: Array  # after the step
     denoised: Array  # the model's present guess of the data

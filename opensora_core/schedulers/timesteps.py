@@ -17,8 +17,8 @@ CHUNK_FRAMES, CHUNK_LATENTS = 17, 5  # a clip of 17 frames is 5 latent frames in
 def resolution_ratio(height: float, width: float, num_frames: int, scale: float = 1.0) -> float:
     """How much noisier than a 512x512 image a video of this size must be: r of `shift_timesteps`.
 
-    Open-Sora v1.2 counts F = floor(num_frames / 17) · 5 latent frames (1 for an image), so 2 to 16 frames give F = 0 and
-    every timestep collapses; such lengths are refused.
+    Open-Sora v1.2 counts F = floor(num_frames / 17) · 5 latent frames (1 for an image), so 2 to 16 frames give F = 0
+    and every timestep collapses; such lengths are refused.
     """
     latents = 1 if num_frames == 1 else num_frames // CHUNK_FRAMES * CHUNK_LATENTS
     if latents == 0:
@@ -48,7 +48,7 @@ def sampling_timesteps(num_steps: int, *, ratio: float | None = None, discrete: 
 def training_timesteps(
     rng: np.random.Generator, batch: int, *, method: str = "logit-normal", ratio: float | None = None
 ) -> NDArray[np.float32]:
-    """Random times of one training batch [B]: "discrete" integers, "uniform", or "logit-normal" (sigmoid of N(0, 1))."""
+    """Random times [B] of a batch: "discrete" integers, "uniform", or "logit-normal" (sigmoid of N(0, 1))."""
     if method == "discrete":
         t = rng.integers(0, NUM_TIMESTEPS, batch).astype(np.float64)
     elif method == "uniform":
