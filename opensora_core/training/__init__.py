@@ -1,0 +1,1 @@
+"""Training: objective, optimizer, data order, stages and the trainer, written in the language."""

@@ -1,0 +1,74 @@
+"""Checkpoints of a training run: weights, average, moments and the step, which also fixes the data order."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import FileFormatError
+from ..ops import Array, Ops
+from ..serialization.folder import load_folder, save_folder
+from ..serialization.state import check_state
+from .optimizer import AdamState
+
+KEPT = 2  # older checkpoints are removed once this many newer ones are whole
+
+
+class TrainState(NamedTuple):
+    """All that a run needs to go on: finished steps, weights, their average, and the optimizer's moments."""
+
+    step: int
+    params: dict[str, Array]
+    ema: dict[str, Array]
+    moments: AdamState
+
+
+def save_checkpoint(ops: Ops, folder: Path, state: TrainState) -> Path:
+    """Write `folder/step-NNNNNNNN` whole or not at all, then drop checkpoints beyond the newest few."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{state.step:08d}"
+    if not path.exists():
+        tensors = {name: ops.to_numpy(a) for name, a in _flatten(state).items()}
+        save_folder(path, {"format": "opensora-training-state", "step": state.step}, tensors)
+    for old in _checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return path
+
+
+def latest_checkpoint(ops: Ops, folder: Path, like: TrainState) -> TrainState | None:
+    """Return the newest checkpoint that is whole; damaged ones are passed over. None if there is none.
+
+    Raises WeightsError if it belongs to a model of another shape than `like`.
+    """
+    for path in reversed(_checkpoints(folder)):
+        try:
+            config, tensors = load_folder(path)
+        except FileFormatError:
+            continue
+        expected = {name: tuple(a.shape) for name, a in _flatten(like).items()}
+        check_state(expected, {name: tuple(a.shape) for name, a in tensors.items()})
+        groups = [
+            {name.removeprefix(prefix): ops.asarray(a) for name, a in tensors.items() if name.startswith(prefix)}
+            for prefix in ("params/", "ema/", "mean/", "square/")
+        ]
+        return TrainState(int(config["step"]), groups[0], groups[1], AdamState(groups[2], groups[3]))
+    return None
+
+
+def _flatten(state: TrainState) -> dict[str, Array]:
+    groups: dict[str, Mapping[str, Array]] = {
+        "params/": state.params,
+        "ema/": state.ema,
+        "mean/": state.moments.mean,
+        "square/": state.moments.square,
+    }
+    return {prefix + name: a for prefix, group in groups.items() for name, a in group.items()}
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}", p.name))

@@ -1,0 +1,67 @@
+"""The training objective: rectified flow on latents with caption dropout and given frames, for any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from ..derived import mean
+from ..dit.stdit3 import STDiT3
+from ..ops import Array, Ops
+from ..schedulers.rectified_flow import add_noise, flow_loss
+from ..schedulers.timesteps import NUM_TIMESTEPS
+
+Prediction = Literal["velocity", "sample"]
+"""What the network puts out: the velocity itself (official), or the clean sample it implies (Li & He 2025, JiT)."""
+
+SMALLEST_TIME = 0.05  # below this share of noise a predicted sample is not divided further
+
+
+def to_velocity(ops: Ops, output: Array, z: Array, t: Array, prediction: Prediction) -> Array:
+    """Velocity [B, C, T, H, W] from the network's output; for "sample", v = (x0 - z) / (t/1000).
+
+    Predicting the sample lets a narrow network, which cannot carry the noise of wide latents, learn clean data.
+    """
+    output = output[:, : z.shape[1]]
+    if prediction == "velocity":
+        return output
+    u = ops.maximum(t * (1.0 / NUM_TIMESTEPS), SMALLEST_TIME)
+    return (output - z) / ops.reshape(u, (-1, 1, 1, 1, 1))
+
+
+def training_loss(
+    ops: Ops,
+    denoiser: STDiT3,
+    batch: Mapping[str, Array],
+    *,
+    height: float,
+    width: float,
+    prediction: Prediction = "velocity",
+) -> Array:
+    """Mean loss of one batch.
+
+    batch: latents and noise [B, C, T, h, w]; t [B] in 0..1000; text [B, L, caption]; text_mask [B, L]; drop [B] booleans,
+    True replaces the text by the null caption; fps [B]; optionally x_mask [B, T], False for given frames.
+    height, width: size of the videos in pixels.
+    """
+    return mean(ops, sample_losses(ops, denoiser, batch, height=height, width=width, prediction=prediction))
+
+
+def sample_losses(
+    ops: Ops,
+    denoiser: STDiT3,
+    batch: Mapping[str, Array],
+    *,
+    height: float,
+    width: float,
+    prediction: Prediction = "velocity",
+) -> Array:
+    """Loss [B] of every sample; see `training_loss`."""
+    x0, noise, t, x_mask = batch["latents"], batch["noise"], batch["t"], batch.get("x_mask")
+    z = add_noise(ops, x0, noise, t)
+    if x_mask is not None:
+        z = ops.where(ops.reshape(x_mask, (x_mask.shape[0], 1, x_mask.shape[1], 1, 1)), z, x0)
+    null = ops.astype(denoiser.y_embedder.y_embedding, batch["text"].dtype)
+    text = ops.where(ops.reshape(batch["drop"], (-1, 1, 1)), null, batch["text"])
+    output = denoiser(ops, z, t, text, batch["text_mask"], x_mask, batch["fps"], height, width)
+    return flow_loss(ops, to_velocity(ops, output, z, t, prediction), x0, noise, x_mask)

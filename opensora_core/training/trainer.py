@@ -1,0 +1,156 @@
+"""The trainer: steps through a recipe on any backend, logs, and continues from its own checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..dit.stdit3 import STDiT3
+from ..errors import NonFiniteError
+from ..module import rebuild, state_dict
+from ..nn.init import RandomInit
+from ..ops import Array, Ops
+from ..text.encoder import TextEncoder
+from ..text.tokenizer import WordTokenizer
+from .checkpoints import TrainState, latest_checkpoint, save_checkpoint
+from .data import Batch, Encode, make_batch, prefetch
+from .objective import training_loss
+from .optimizer import AdamW, ema_update
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one finished step says about itself."""
+
+    step: int  # finished steps of the whole run
+    total: int
+    stage: str
+    loss: float
+    seconds: float  # of this step
+    samples: int
+
+
+class Trainer:
+    """Trains the denoiser of a prompted video model; text encoder and autoencoder stay frozen.
+
+    Args:
+        ops: backend of the arithmetic.
+        recipe: what to train on, in stages.
+        tokenizer, text_encoder: of the captions (the encoder's arrays on `ops`).
+        encode: frames to latents, on the host.
+        folder: where checkpoints and the log `log.jsonl` go; None keeps nothing.
+        compile: let the backend compile the loss (worth it on Torch; each new shape costs a compilation).
+    """
+
+    def __init__(
+        self,
+        ops: Ops,
+        recipe: Recipe,
+        tokenizer: WordTokenizer,
+        text_encoder: TextEncoder,
+        encode: Encode,
+        folder: Path | None = None,
+        compile: bool = False,
+    ) -> None:
+        self.ops, self.recipe, self.folder = ops, recipe, folder
+        self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
+        self._template = STDiT3.create(recipe.denoiser, RandomInit(recipe.seed))
+        self._optimizer = AdamW()
+        self._loss = ops.compile(training_loss) if compile else training_loss
+        self.state = self._fresh_state()
+
+    def _fresh_state(self) -> TrainState:
+        params = {name: self.ops.asarray(p, "float32") for name, p in state_dict(self._template).items()}
+        trained = {name: p for name, p in params.items() if name not in self.recipe.frozen}
+        return TrainState(0, params, dict(params), self._optimizer.init(self.ops, trained))
+
+    # ------------------------------------------------------------------ running
+
+    def run(self, *, seconds: float | None = None, checkpoint_every: float = 300.0) -> Iterator[Progress]:
+        """Train until the recipe ends or `seconds` have passed, yielding after every step.
+
+        A checkpoint is written every `checkpoint_every` seconds, at the end, and when the caller stops iterating.
+        """
+        start = saved = time.monotonic()
+        first, total = self.state.step, self.recipe.total_steps
+        batches = prefetch(lambda s: make_batch(self.recipe, s, self._tokenizer, self._encode), first, total)
+        try:
+            for batch in batches:
+                began = time.monotonic()
+                loss = self.step(batch)
+                now = time.monotonic()
+                stage, _ = self.recipe.locate(self.state.step - 1)
+                progress = Progress(self.state.step, total, stage.name, loss, now - began, batch.bucket.batch_size)
+                self._log(progress)
+                if now - saved > checkpoint_every:
+                    self.save()
+                    saved = now
+                yield progress
+                if seconds is not None and now - start > seconds:
+                    return
+        finally:
+            batches.close()  # type: ignore[attr-defined]
+            if self.state.step > first:
+                self.save()
+
+    def step(self, batch: Batch) -> float:
+        """One optimizer step on one batch; returns the loss. Raises NonFiniteError, leaving the state as it was."""
+        ops, state = self.ops, self.state
+        stage, local = self.recipe.locate(state.step)
+        arrays = {name: ops.asarray(a) for name, a in batch.arrays.items()}
+        arrays["text"] = self._text_encoder(ops, arrays.pop("ids"), arrays["text_mask"])
+        trained = {name: p for name, p in state.params.items() if name not in self.recipe.frozen}
+        loss, grads = ops.value_and_grad(self._objective(arrays, batch), trained)
+        value = float(ops.to_numpy(loss))
+        if not np.isfinite(value):
+            raise NonFiniteError(f"the training loss is {value} at step {state.step + 1} of stage {stage.name!r}")
+        params, moments = self._optimizer.update(
+            ops, trained, grads, state.moments, state.step + 1, stage.rate(local) / self._optimizer.learning_rate
+        )
+        decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
+        ema = {**state.ema, **ema_update({n: state.ema[n] for n in params}, params, decay)}
+        self.state = TrainState(state.step + 1, {**state.params, **params}, ema, moments)
+        return value
+
+    def _objective(self, arrays: dict[str, Array], batch: Batch) -> Callable[[Ops, Mapping[str, Array]], Array]:
+        size = {"height": float(batch.bucket.height), "width": float(batch.bucket.width)}
+        frozen = {name: p for name, p in self.state.params.items() if name in self.recipe.frozen}
+
+        def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
+            cast = {name: ops.astype(p, self.recipe.precision) for name, p in {**frozen, **params}.items()}
+            denoiser = rebuild(self._template, cast)
+            return self._loss(ops, denoiser, arrays, prediction=self.recipe.prediction, **size)
+
+        return objective
+
+    # ------------------------------------------------------------------ keeping
+
+    def denoiser(self, *, ema: bool = True) -> STDiT3:
+        """Return the present model: the averaged weights, or the raw ones."""
+        return rebuild(self._template, self.state.ema if ema else self.state.params)
+
+    def save(self) -> Path | None:
+        """Write a checkpoint into the folder, if there is one."""
+        return None if self.folder is None else save_checkpoint(self.ops, self.folder, self.state)
+
+    def resume(self) -> int:
+        """Continue from the newest whole checkpoint in the folder, if any; returns the number of finished steps."""
+        found = latest_checkpoint(self.ops, self.folder, self.state) if self.folder is not None else None
+        if found is not None:
+            self.state = found
+        return self.state.step
+
+    def _log(self, progress: Progress) -> None:
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        record: dict[str, Any] = {**vars(progress), "time": time.time()}
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
