@@ -1,0 +1,45 @@
+"""Fit the embedded model's block codec to the synthetic world and save it.
+
+python -m opensora_core.training.fit_codec --channels 48 -o codec.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+
+from ..module import state_dict
+from ..registry import get_backend
+from ..vae.block_codec import BlockCodec, BlockCodecConfig
+from ..vae.block_pca import fit
+from .codec_clips import clips
+
+
+def save_codec(codec: BlockCodec, path: str | os.PathLike[str]) -> None:
+    """Write the state dict as safetensors, whole or not at all, with the config as metadata "config"."""
+    from safetensors.numpy import save_file
+
+    from ..serialization.atomic import atomic_file
+
+    with atomic_file(path) as temporary:
+        save_file(state_dict(codec), temporary, {"config": json.dumps(codec.config.to_dict(), sort_keys=True)})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit and save; says what was kept."""
+    parser = argparse.ArgumentParser(description="Fit the embedded model's block codec to the synthetic world.")
+    parser.add_argument("--channels", type=int, default=48, help="latent channels (default 48)")
+    parser.add_argument("--clips", type=int, default=3000, help="clips to fit on (default 3000)")
+    parser.add_argument("--seed", type=int, default=0, help="which clips (default 0)")
+    parser.add_argument("-o", "--output", default="codec.safetensors", help="file to write")
+    options = parser.parse_args(arguments)
+    config = BlockCodecConfig(latent_channels=options.channels)
+    codec = fit(get_backend("numpy"), clips(options.seed, options.clips), config)
+    save_codec(codec, options.output)
+    print(f"{options.output}: {options.channels} components, scales {codec.scale[0]:.3f} to {codec.scale[-1]:.3f}")
+
+
+if __name__ == "__main__":
+    main()
