@@ -1,6 +1,8 @@
 """Synthetic prompted videos, without end and without files: what the embedded model is trained and judged on."""
 
+from opensora_core.synthetic.adherence import Adherence, score
 from opensora_core.synthetic.prompts import describe, vocabulary
+from opensora_core.synthetic.reader import Reading, read
 from opensora_core.synthetic.renderer import render
 from opensora_core.synthetic.scene import (
     BACKGROUNDS,
@@ -23,11 +25,15 @@ __all__ = [
     "PALETTE",
     "SHAPES",
     "SIZES",
+    "Adherence",
+    "Reading",
     "Scene",
     "Split",
     "World",
     "describe",
     "held_out",
+    "read",
     "render",
+    "score",
     "vocabulary",
 ]
