@@ -23,12 +23,12 @@ from opensora_core.errors import FileFormatError
 from opensora_core.serialization.names import name_problem, show, value_problem
 
 DTYPE_BYTES: Final = {
+    "I64": 8,
     "F64": 8,
     "F32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I64": 8,
     "I32": 4,
+    "BF16": 2,
+    "F16": 2,
     "I16": 2,
     "I8": 1,
     "U8": 1,

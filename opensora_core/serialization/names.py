@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import re
+from collections.abc import Iterable
 
 _PATH_LIKE = re.compile(r"^(?:[/\\]|[A-Za-z]:[/\\])|(?:^|[/\\])\.\.(?:[/\\]|$)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and line ends
@@ -31,3 +34,9 @@ def value_problem(value: str) -> str | None:
 def show(text: str) -> str:
     """A text of a file for a message: quoted, unprintable characters escaped, at most 80 characters of it."""
     return ascii(text if len(text) <= 80 else text[:77] + "...")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """ "; did you mean 'x'?" for the known name most like `name`, or nothing. Looks at 4096 names at most."""
+    found = difflib.get_close_matches(name[:200], itertools.islice(known, 4096), n=1, cutoff=0.6)
+    return f"; did you mean {show(found[0])}?" if found else ""
