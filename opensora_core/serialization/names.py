@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import itertools
+import heapq
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
 _PATH_LIKE = re.compile(r"^(?:[/\\]|[A-Za-z]:[/\\])|(?:^|[/\\])\.\.(?:[/\\]|$)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # all but tab and line ends
+_PART = re.compile(r"[._/]")
+_COMPARED = 64
 
 
 def name_problem(name: str, longest: int) -> str | None:
@@ -36,7 +38,11 @@ def show(text: str) -> str:
     return ascii(text if len(text) <= 80 else text[:77] + "...")
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" for the known name most like `name`, or nothing. Looks at 4096 names at most."""
-    found = difflib.get_close_matches(name[:200], itertools.islice(known, 4096), n=1, cutoff=0.6)
+def closest(name: str, known: Collection[str]) -> str:
+    """ "; did you mean 'x'?" for the known name most like `name`, or nothing. Quick among tens of thousands."""
+    candidates: Collection[str] = known
+    if len(known) > _COMPARED:  # comparing letters is slow: only with those that share most parts of the name
+        parts = set(_PART.split(name))
+        candidates = heapq.nlargest(_COMPARED, known, key=lambda other: len(parts.intersection(_PART.split(other))))
+    found = difflib.get_close_matches(name[:200], candidates, n=1, cutoff=0.6)
     return f"; did you mean {show(found[0])}?" if found else ""
