@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all.
+"""Files and folders that appear whole or not at all.
 
 The content is written to a temporary sibling, flushed to the disk, and renamed onto its final name in one step. Whoever
 looks at the final name sees either what was there before or the complete new file, even after a power cut.
@@ -10,11 +10,13 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from opensora_core.errors import InvalidInputError, LimitError
+from opensora_core.serialization.manifest import foreign_content, write_manifest
 
 StrPath = str | os.PathLike[str]
 
@@ -44,13 +46,40 @@ def atomic_file(path: StrPath, *, overwrite: bool = True) -> Iterator[Path]:
         _publish(temporary, target, overwrite)
     except OSError as error:
         if error.errno in _DISK_FULL:
-            raise LimitError(
-                f"no space left on the disk while writing {target}: free some or choose another"
-            ) from error
+            raise _disk_full(target) from error
         raise
     finally:
         with contextlib.suppress(OSError):  # gone already; or the error on its way says more than this one
             temporary.unlink()
+    sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: StrPath, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a temporary folder to fill; with a `manifest.json` added, it becomes `path` when the block ends.
+
+    On any exception it is removed and `path` is untouched. An older folder at `path` is replaced only if it is empty or
+    this library's own, which means that its manifest lists every file in it; it is moved aside first and deleted
+    when the new one is in place. (A power cut between the two renames leaves the old one as `.opensora-*.tmp`.)
+
+    Raises InvalidInputError and LimitError as `atomic_file` does, and InvalidInputError for a folder not our own.
+    """
+    target = _resolve(path)
+    _check_folder(target, overwrite)
+    temporary = temporary_sibling(target)
+    try:
+        _create_folder(temporary, target)
+        yield temporary
+        write_manifest(temporary)
+        _sync_tree(temporary)
+        _check_folder(target, overwrite)  # again: much may have happened while a large model was written
+        _swap_folder(temporary, target)
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise _disk_full(target) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(target.parent)
 
 
@@ -61,7 +90,7 @@ def temporary_sibling(target: Path, suffix: str = "") -> Path:
 
 def sync_file(path: Path) -> None:
     """Wait until the content of the file is on the disk."""
-    with open(path, "rb+") as file:
+    with open(path, "rb+" if os.name == "nt" else "rb") as file:  # Windows wants a writable file
         os.fsync(file.fileno())
 
 
@@ -83,7 +112,7 @@ def folder_error(error: OSError, target: Path) -> InvalidInputError | LimitError
     """What went wrong when a temporary sibling of `target` was created, in the user's terms."""
     folder = target.parent
     if error.errno in _DISK_FULL:
-        return LimitError(f"no space left on the disk for {target}: free some or choose another")
+        return _disk_full(target)
     if isinstance(error, FileNotFoundError):
         return InvalidInputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
     if isinstance(error, NotADirectoryError):
@@ -91,6 +120,10 @@ def folder_error(error: OSError, target: Path) -> InvalidInputError | LimitError
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return InvalidInputError(f"cannot write {target}: no permission to create files in {folder}; choose another")
     return InvalidInputError(f"cannot write {target}: {error.strerror or error}")
+
+
+def _disk_full(target: Path) -> LimitError:
+    return LimitError(f"no space left on the disk while writing {target}: free some or choose another")
 
 
 def _resolve(path: StrPath) -> Path:
@@ -123,6 +156,13 @@ def _create(temporary: Path, target: Path) -> None:
     os.close(descriptor)
 
 
+def _create_folder(temporary: Path, target: Path) -> None:
+    try:
+        os.mkdir(temporary)
+    except OSError as error:
+        raise folder_error(error, target) from error
+
+
 def _copy_mode(target: Path, temporary: Path) -> None:
     """A file that is replaced keeps its permissions."""
     with contextlib.suppress(FileNotFoundError):
@@ -140,3 +180,35 @@ def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
     except OSError:  # a file system without hard links
         _check_target(target, overwrite)
         os.replace(temporary, target)
+
+
+def _check_folder(target: Path, overwrite: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise InvalidInputError(f"cannot write the folder {target}: a file of that name exists")
+    if not overwrite and any(target.iterdir()):
+        raise InvalidInputError(f"{target} exists already: choose another name or allow overwriting")
+    if foreign := foreign_content(target):
+        raise InvalidInputError(f"{target} is not replaced, it may hold files of yours: {foreign}; choose another name")
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            sync_file(Path(parent, name))
+        sync_folder(Path(parent))
+
+
+def _swap_folder(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        os.rename(temporary, target)
+        return
+    aside = temporary_sibling(target)
+    try:
+        os.rename(target, aside)
+        os.rename(temporary, target)
+    finally:
+        if aside.exists() and not target.exists():
+            os.rename(aside, target)
+        shutil.rmtree(aside, ignore_errors=True)
