@@ -1,0 +1,185 @@
+"""The library's own format: a folder with `config.json`, the weights as safetensors, and a manifest.
+
+    config.json                          what the model is
+    model.safetensors                    the weights, or, above `max_shard_bytes`:
+    model-00001-of-00003.safetensors …   shards, and
+    model.safetensors.index.json         which tensor is in which shard (the layout of Hugging Face)
+    manifest.json                        size and sha256 of every file
+
+The same config and tensors give the same bytes in every file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from opensora_core.errors import FileFormatError, InvalidInputError
+from opensora_core.serialization.atomic import atomic_folder
+from opensora_core.serialization.header import Entry, read_header
+from opensora_core.serialization.jsonfile import decode_object, encode_object, read_object
+from opensora_core.serialization.manifest import verify_manifest
+from opensora_core.serialization.names import show
+from opensora_core.serialization.reader import SafetensorsFile, open_safetensors
+from opensora_core.serialization.writer import encode_header, iter_data, plan, write_safetensors
+
+Array = NDArray[Any]
+Config = dict[str, Any]
+
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+CONFIG_BYTES: Final = 2**20
+INDEX_BYTES: Final = 8 * 2**20
+_SHARD = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors")
+
+
+def save_folder(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Array],
+    *,
+    max_shard_bytes: int = 5 * 10**9,
+    overwrite: bool = True,
+) -> None:
+    """Write a folder, whole or not at all, tensor by tensor; a lazy mapping never holds two.
+
+    `config` holds JSON values only (tuples come back as lists). A tensor of more than `max_shard_bytes` gets a shard of
+    its own. Raises InvalidInputError for a config or tensors that could not be read back, and for a `path` that cannot
+    be written to or holds files of somebody else.
+    """
+    text = encode_object(config, "config", CONFIG_BYTES)
+    entries = plan(tensors)
+    shards = _split(entries, max_shard_bytes)
+    with atomic_folder(path, overwrite=overwrite) as folder:
+        (folder / CONFIG).write_bytes(text)
+        for file, names in shards.items():
+            write_safetensors(folder / file, _Subset(tensors, names))
+        if len(shards) > 1:
+            (folder / INDEX).write_bytes(_index(shards, entries))
+
+
+def load_folder(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[Config, dict[str, Array]]:
+    """Config and tensors of a folder; the tensors are read-only and memory-mapped, so that only what is used is read.
+
+    `verify` reads every file once and compares its sha256 with the manifest; without it a folder may lack one, or
+    have an edited config. Raises InvalidInputError if there is no such folder, FileFormatError for all damage.
+    """
+    folder = Path(path)
+    config = load_config(folder)
+    if verify:
+        verify_manifest(folder)
+    shards = _read_index(folder) if (folder / INDEX).exists() else None
+    _check_files(folder, set(shards or [WEIGHTS]))
+    if shards is None:
+        return config, dict(open_safetensors(folder / WEIGHTS))
+    tensors: dict[str, Array] = {}
+    for file, names in shards.items():
+        opened = open_safetensors(folder / file)
+        _check_shard(opened, names)
+        tensors.update(opened)
+    return config, tensors
+
+
+def load_config(path: str | os.PathLike[str]) -> Config:
+    """The config of a folder alone; errors as in `load_folder`."""
+    if not Path(path).is_dir():
+        raise InvalidInputError(f"{os.fspath(path)} is not a folder; expected one with {CONFIG} and {WEIGHTS}")
+    return read_object(Path(path) / CONFIG, CONFIG_BYTES)
+
+
+def to_bytes(config: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytes:
+    """Config and tensors as one safetensors file in memory, the config in its metadata."""
+    text = encode_object(config, "config", CONFIG_BYTES, indent=None).decode()
+    entries = plan(tensors)
+    return b"".join([encode_header(entries, {"config": text}), *iter_data(entries, tensors)])
+
+
+def from_bytes(data: bytes) -> tuple[Config, dict[str, Array]]:
+    """What `to_bytes` was given; the tensors are read-only views of `data`. FileFormatError for anything else."""
+    source = "the serialized model"
+    data = bytes(data)  # free for bytes; what could be changed later is copied
+    opened = SafetensorsFile(data, read_header(io.BytesIO(data), len(data), source), source)
+    if set(opened.metadata) != {"config"}:
+        raise FileFormatError(f"{source}: expected 'config' in the metadata, found {sorted(opened.metadata)[:8]}")
+    return decode_object(opened.metadata["config"].encode(), f"the config of {source}"), dict(opened)
+
+
+class _Subset(Mapping[str, Array]):
+    """Some of the tensors of a mapping, fetched when asked for."""
+
+    def __init__(self, tensors: Mapping[str, Array], names: list[str]) -> None:
+        self.tensors, self.names = tensors, names
+
+    def __getitem__(self, name: str) -> Array:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _split(entries: Mapping[str, Entry], max_shard_bytes: int) -> dict[str, list[str]]:
+    """File names and the sorted names of the tensors in each, filled in order up to the limit."""
+    if max_shard_bytes < 1:
+        raise InvalidInputError(f"max_shard_bytes is {max_shard_bytes}, expected at least 1")
+    shards: list[list[str]] = [[]]
+    room = max_shard_bytes
+    for name, entry in sorted(entries.items()):
+        size = entry.end - entry.begin
+        if size > room and shards[-1]:
+            shards.append([])
+            room = max_shard_bytes
+        shards[-1].append(name)
+        room -= size
+    if len(shards) == 1:
+        return {WEIGHTS: shards[0]}
+    return {f"model-{i:05d}-of-{len(shards):05d}.safetensors": names for i, names in enumerate(shards, 1)}
+
+
+def _index(shards: Mapping[str, list[str]], entries: Mapping[str, Entry]) -> bytes:
+    total = sum(entry.end - entry.begin for entry in entries.values())
+    weight_map = {name: file for file, names in shards.items() for name in names}
+    return encode_object({"metadata": {"total_size": total}, "weight_map": weight_map}, INDEX, INDEX_BYTES)
+
+
+def _read_index(folder: Path) -> dict[str, set[str]]:
+    """The tensors that each shard should hold; the shards must be number 1 to N of N, in this folder."""
+    weight_map = read_object(folder / INDEX, INDEX_BYTES).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise FileFormatError(f"{folder / INDEX}: 'weight_map' is not an object that names tensors and their shards")
+    shards: dict[str, set[str]] = {}
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or _SHARD.fullmatch(file) is None:
+            raise FileFormatError(
+                f"{folder / INDEX}: tensor {show(name)} is in {show(str(file))}, expected a name like "
+                "'model-00001-of-00002.safetensors' without folders"
+            )
+        shards.setdefault(file, set()).add(name)
+    wanted = {f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)}
+    if odd := sorted(set(shards) - wanted):
+        raise FileFormatError(f"{folder / INDEX}: {len(shards)} shards are named, {odd[0]!r} is not one of so many")
+    return dict(sorted(shards.items()))
+
+
+def _check_files(folder: Path, expected: set[str]) -> None:
+    found = {path.name for path in folder.glob("*.safetensors")}
+    if missing := sorted(expected - found):
+        raise FileFormatError(f"{folder} lacks {missing[0]} ({len(missing)} of {len(expected)} weight files missing)")
+    if surplus := sorted(found - expected):
+        raise FileFormatError(f"{folder} holds {show(surplus[0])}, which does not belong to the model; remove it")
+
+
+def _check_shard(opened: SafetensorsFile, names: set[str]) -> None:
+    if missing := sorted(names - opened.keys()):
+        raise FileFormatError(f"{opened.source}: tensor {show(missing[0])} of {INDEX} is not in it")
+    if surplus := sorted(opened.keys() - names):
+        raise FileFormatError(f"{opened.source}: tensor {show(surplus[0])} is not in {INDEX}")
