@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InvalidInputError
 from ..ops import Array, Ops
 from .timesteps import NUM_TIMESTEPS
 
@@ -74,8 +75,10 @@ def euler(
     z [B, C, T, H, W]: noise, with given frames already put in place where mask is below 1.
     mask [B, T] on the host: 1 generates a frame, 0 keeps it, 0 < m < 1 keeps it until the time falls to 1000·m and then
     generates it from there (edit strength). noise(i): standard normal like z, for frames that enter at step i.
+    Raises InvalidInputError for a mask of another shape or outside 0 to 1, or when frames enter and there is no noise.
     Source: Open-Sora v1.2 `RFLOW.sample`.
     """
+    _check_mask(mask, (z.shape[0], z.shape[2]))
     noised = None if mask is None else mask == 1
     for i, t in enumerate(timesteps):
         dt = (t - (timesteps[i + 1] if i + 1 < len(timesteps) else 0.0)) / NUM_TIMESTEPS
@@ -83,10 +86,13 @@ def euler(
             v = velocity(z, t, None)
             yield Step(i, t, z := z + v * dt, z + v * (t / NUM_TIMESTEPS - dt))
             continue
-        active = mask * NUM_TIMESTEPS >= t
+        # In float32 as officially, so that a strength of 0.3 means 300 and not a bit less than 300.00000000000006.
+        active = mask.astype(np.float32) * np.float32(NUM_TIMESTEPS) >= np.float32(t)
         entering = active & ~noised
         kept = z
-        if entering.any() and noise is not None:
+        if entering.any():
+            if noise is None:
+                raise InvalidInputError(f"frames enter at timestep {t:g} by the mask's edit strength: give `noise`")
             u = t / NUM_TIMESTEPS
             z = ops.where(_frames(ops, entering), (1.0 - u) * kept + u * noise(i), kept)
         noised = active
@@ -95,6 +101,15 @@ def euler(
         denoised = ops.where(on, z + v * (t / NUM_TIMESTEPS), kept)
         z = ops.where(on, z + v * dt, kept)
         yield Step(i, t, z, denoised)
+
+
+def _check_mask(mask: NDArray[np.floating] | None, shape: tuple[int, int]) -> None:
+    if mask is None:
+        return
+    if mask.shape != shape:
+        raise InvalidInputError(f"the mask has shape {mask.shape}; expected one number per sample and frame, {shape}")
+    if not ((mask >= 0) & (mask <= 1)).all():
+        raise InvalidInputError("the mask must lie between 0 (keep the frame) and 1 (generate it)")
 
 
 def _frames(ops: Ops, flags: NDArray[np.bool_]) -> Array:

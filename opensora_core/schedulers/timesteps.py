@@ -21,7 +21,9 @@ def resolution_ratio(height: float, width: float, num_frames: int, scale: float 
     and every timestep collapses; such lengths are refused.
     """
     latents = 1 if num_frames == 1 else num_frames // CHUNK_FRAMES * CHUNK_LATENTS
-    if latents == 0:
+    if min(height, width) <= 0:
+        raise InvalidInputError(f"the size {height}x{width} of the video must be positive")
+    if latents < 1:
         raise InvalidInputError(
             f"the timestep transform is undefined for {num_frames} frames; use 1 or at least {CHUNK_FRAMES} frames, "
             "or switch it off"
@@ -32,7 +34,8 @@ def resolution_ratio(height: float, width: float, num_frames: int, scale: float 
 def shift_timesteps(t: Any, ratio: float) -> Any:
     """t' = 1000 · r u / (1 + (r - 1) u) with u = t / 1000 (Open-Sora v1.2, after Stable Diffusion 3 section 5.3.2)."""
     u = t / NUM_TIMESTEPS
-    return NUM_TIMESTEPS * ratio * u / (1 + (ratio - 1) * u)
+    noise = ratio * u
+    return NUM_TIMESTEPS * (noise / ((1 - u) + noise))  # so written, 1000 stays 1000 and is never passed by rounding
 
 
 def sampling_timesteps(num_steps: int, *, ratio: float | None = None, discrete: bool = False) -> list[float]:
