@@ -19,6 +19,10 @@ class InvalidInputError(OpenSoraError, ValueError):
     exit_code = 2
 
 
+class ProtocolError(OpenSoraError, TypeError):
+    """Code asked a value or an op for something outside the tensor language."""
+
+
 class MissingDependencyError(OpenSoraError, ImportError):
     """An optional package is absent; the message names the extra that installs it."""
 

@@ -1,0 +1,7 @@
+"""Interpreters that wrap another interpreter and see every op: the tape, the profiler, the strict checker."""
+
+from .box import Box
+from .interposer import Interposer
+from .strict import Strict
+
+__all__ = ["Box", "Interposer", "Strict"]
