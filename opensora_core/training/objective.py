@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from ..derived import mean
 from ..dit.stdit3 import STDiT3
 from ..ops import Array, Ops
+from ..schedulers.parametrization import Prediction, to_velocity
 from ..schedulers.rectified_flow import add_noise, flow_loss
-from ..schedulers.timesteps import NUM_TIMESTEPS
-
-Prediction = Literal["velocity", "sample"]
-"""What the network puts out: the velocity itself (official), or the clean sample it implies (Li & He 2025, JiT)."""
-
-SMALLEST_TIME = 0.05  # below this share of noise a predicted sample is not divided further
-
-
-def to_velocity(ops: Ops, output: Array, z: Array, t: Array, prediction: Prediction) -> Array:
-    """Velocity [B, C, T, H, W] from the network's output; for "sample", v = (x0 - z) / (t/1000).
-
-    Predicting the sample lets a narrow network, which cannot carry the noise of wide latents, learn clean data.
-    """
-    output = output[:, : z.shape[1]]
-    if prediction == "velocity":
-        return output
-    u = ops.maximum(t * (1.0 / NUM_TIMESTEPS), SMALLEST_TIME)
-    return (output - z) / ops.reshape(u, (-1, 1, 1, 1, 1))
 
 
 def training_loss(
@@ -40,7 +22,7 @@ def training_loss(
 ) -> Array:
     """Mean loss of one batch.
 
-    batch: latents and noise [B, C, T, h, w]; t [B] in 0..1000; text [B, L, caption]; text_mask [B, L]; drop [B] booleans,
+    batch: latents and noise [B, C, T, h, w]; t [B] in 0..1000; text [B, L, caption]; text_mask [B, L]; drop [B] bools,
     True replaces the text by the null caption; fps [B]; optionally x_mask [B, T], False for given frames.
     height, width: size of the videos in pixels.
     """

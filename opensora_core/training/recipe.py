@@ -10,9 +10,9 @@ from typing import Any
 
 from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
+from ..schedulers.parametrization import Prediction
 from ..synthetic.world import EASY, FULL, World
 from .masks import check_ratios
-from .objective import Prediction
 
 WORLDS = {"easy": EASY, "full": FULL}
 
