@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
-from .errors import WeightsError
+from .errors import InvalidInputError, WeightsError
 from .ops import Array, Ops
 
 M = TypeVar("M")
@@ -56,6 +56,22 @@ def rebuild(module: M, state: Mapping[str, Array], prefix: str = "") -> M:
 def tree_map(function: Callable[[Array], Array], module: M) -> M:
     """The same module with `function` applied to every parameter."""
     return rebuild(module, {name: function(leaf) for name, leaf in named_leaves(module)})
+
+
+def replace_part(module: M, name: str, function: Callable[[Any], Any]) -> M:
+    """The same module with the part under a dotted name (a parameter or a module) replaced by function(part).
+
+    Raises InvalidInputError, listing the parts there are, when the name leads nowhere.
+    """
+    head, _, rest = name.partition(".")
+    children = dict(_children(module)) if _is_subtree(module) else {}
+    if children.get(head) is None:
+        there = [child for child, value in children.items() if value is not None]
+        raise InvalidInputError(f"{type(module).__name__} has no part {head!r}; it has {', '.join(there) or 'none'}")
+    part = children[head]
+    return cast(
+        M, _with_children(module, {**children, head: replace_part(part, rest, function) if rest else function(part)})
+    )
 
 
 def to_backend(ops: Ops, module: M, dtype: str | None = None) -> M:
