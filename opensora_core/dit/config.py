@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from ..errors import InvalidInputError
@@ -13,6 +15,10 @@ PUBLISHED_ONLY = {  # fields of official config.json files that change no number
     "only_train_temporal", "freeze_y_embedder", "force_huggingface", "model_type", "architectures",
     "torch_dtype", "transformers_version", "_name_or_path", "auto_map",
 }  # fmt: skip
+
+_WHOLE = (
+    "input_sq_size", "in_channels", "hidden_size", "depth", "num_heads", "caption_channels", "model_max_length",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,17 +51,20 @@ class STDiT3Config:
     pooled_caption: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "patch_size", tuple(self.patch_size))
-        for name in ("input_sq_size", "in_channels", "hidden_size", "depth", "num_heads", "caption_channels"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError(f"STDiT3 {name}={getattr(self, name)} must be at least 1")
-        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
-            raise InvalidInputError(f"STDiT3 patch_size={self.patch_size} must be three sizes of at least 1")
-        if self.hidden_size % self.num_heads or (self.hidden_size // self.num_heads) % 2 or self.hidden_size % 4:
-            raise InvalidInputError(
-                f"STDiT3 hidden_size={self.hidden_size} must be a multiple of 4 and of num_heads={self.num_heads}, "
-                "with an even size per head for the rotary embedding"
-            )
+        for name in _WHOLE:
+            _require(_whole(getattr(self, name)), self, name, "a whole number of at least 1")
+        patch = self.patch_size
+        three = isinstance(patch, list | tuple) and len(patch) == 3 and all(_whole(n) for n in patch)
+        _require(three, self, "patch_size", "three sizes of at least 1: time, height, width")
+        object.__setattr__(self, "patch_size", tuple(patch))
+        _require(_within(self.mlp_ratio, 1e-6, math.inf), self, "mlp_ratio", "a number above 0")
+        for name in ("class_dropout_prob", "drop_path"):
+            _require(_within(getattr(self, name), 0, 1), self, name, "a number between 0 and 1")
+        rate = self.frame_time_fps
+        _require(rate is None or _within(rate, 1e-6, math.inf), self, "frame_time_fps", "a number above 0, or None")
+        fits = self.hidden_size % self.num_heads == 0 and self.head_dim % 2 == 0 and self.hidden_size % 4 == 0
+        multiple = f"a multiple of 4 and of num_heads={self.num_heads}"
+        _require(fits, self, "hidden_size", f"{multiple}, with an even size per head for the rotary embedding")
 
     @property
     def head_dim(self) -> int:
@@ -79,3 +88,16 @@ class STDiT3Config:
         if unknown:
             raise InvalidInputError(f"unknown STDiT3 config fields {unknown}; known: {sorted(known)}")
         return cls(**{k: v for k, v in values.items() if k in known})
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, Real) and low <= float(value) <= high
+
+
+def _require(fits: bool, config: STDiT3Config, name: str, expectation: str) -> None:
+    if not fits:
+        raise InvalidInputError(f"STDiT3 {name}={getattr(config, name)!r} must be {expectation}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..derived import mean, pad_to_multiple, rearrange, split
+from ..errors import InvalidInputError
 from ..module import Silu, sequential, static
 from ..nn.attention import CrossAttention, KeysValues, Rope, SelfAttention
 from ..nn.embeddings import as_host_float, rope_frequencies, rope_tables, sincos_2d, time_features
@@ -283,6 +284,8 @@ def unpack_text(ops: Ops, packed: Array, lengths: list[int]) -> tuple[Array, Arr
 
 
 def _tile_rows(ops: Ops, mask: Array, rows: int) -> Array:
+    if rows % mask.shape[0]:
+        raise InvalidInputError(f"a text mask of {mask.shape[0]} rows cannot be tiled to the {rows} rows of the text")
     return mask if mask.shape[0] == rows else ops.concat([mask] * (rows // mask.shape[0]), axis=0)
 
 
