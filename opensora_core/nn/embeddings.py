@@ -17,8 +17,7 @@ def scalar_features(ops: Ops, value: Array, size: int, max_period: float = 10000
     """[cos(v f), sin(v f)] of scalars v [B] with f_k = max_period^(-2k/size), cosine first (GLIDE, DiT): [B, size]."""
     value = ops.widen(value)
     # Timesteps reach 1000, so the last bit of a frequency shows: exponents are rounded where the official code does.
-    exact = np.float64 if ops.dtype_name(value) == "float64" else np.float32
-    exponents = exact(-math.log(max_period)) * np.arange(size // 2, dtype=exact) / (size // 2)
+    exponents = -math.log(max_period) * np.arange(size // 2).astype(ops.dtype_name(value)) / (size // 2)
     angles = ops.reshape(value, (-1, 1)) * ops.asarray(np.exp(exponents, dtype=np.float64), value.dtype)  # (B, size/2)
     return ops.concat([ops.cos(angles), ops.sin(angles)], axis=-1)
 

@@ -1,0 +1,112 @@
+"""Run every golden set below a folder on a backend and judge each number."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInputError, OpenSoraError
+from ..ops import HALF, Ops
+from ..registry import get_backend
+from .golden import KEY_MAP, GoldenSet, find_golden_sets
+from .keys import state_dict_keys
+from .produced import Kind
+from .rectified_flow import rflow_sample, rflow_timesteps, rflow_train
+from .report import Check, Report, Verdict, finite
+from .rules import RULES, Expected, expect_plain, expect_recorded
+from .stdit3 import stdit3
+
+KINDS: dict[str, Kind] = {
+    "stdit3": stdit3,
+    "rflow_timesteps": rflow_timesteps,
+    "rflow_sample": rflow_sample,
+    "rflow_train": rflow_train,
+}
+
+
+def verify(folder: str | Path, backend: str = "numpy", device: str | None = None, dtype: str = "float32") -> Report:
+    """Run every golden set below `folder` on a backend; see `opensora_core.verify.golden` for the format.
+
+    backend, device: as for `get_backend`. dtype: "float32" or "float64", judged by the recorded numbers, or
+    "bfloat16" or "float16", judged by NumPy in the same dtype; `Report.rule` says how.
+    A set of unknown kind, a damaged one, or one that the backend cannot run fails the report and stops nothing.
+    Raises InvalidInputError when there is no such folder, backend or dtype, or no golden set below the folder.
+    """
+    paths = find_golden_sets(folder)
+    ops = get_backend(backend, device=device, dtype=dtype)
+    start = time.perf_counter()
+    checks = [check for path in paths for check in check_set(path, ops)]
+    seconds = time.perf_counter() - start
+    return Report(str(folder), ops.name, ops.device, ops.dtype, RULES[ops.dtype], tuple(checks), seconds)
+
+
+def check_set(path: Path, ops: Ops) -> list[Check]:
+    """The rows of one golden set, given by its JSON file; whatever goes wrong becomes a row."""
+    whole = Check(path.stem, "", "", "", "", "error")
+    try:
+        golden = GoldenSet.load(path)
+        whole = replace(whole, kind=golden.kind, version=golden.version)
+        if golden.kind == KEY_MAP:
+            return state_dict_keys(golden)
+        if golden.kind not in KINDS:
+            return [replace(whole, verdict="unknown kind", note=f"{golden.kind!r}; known: {', '.join(KINDS)}")]
+        return list(_compare(golden, KINDS[golden.kind], ops))
+    except OpenSoraError as error:
+        return [replace(whole, note=str(error))]
+    except Exception as error:  # a backend under test may fail in any way; the other sets still count
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        note = f"{type(error).__name__}: {error} (in {Path(place.filename).name}:{place.lineno}, {place.name})"
+        return [replace(whole, note=note)]
+
+
+def _compare(golden: GoldenSet, run: Kind, ops: Ops) -> Iterator[Check]:
+    if ops.dtype in HALF:
+        _require_reference(golden, run)
+        expected = expect_plain(golden, run, ops.dtype)
+        golden = replace(golden, rounding=ops.dtype)
+    else:
+        expected = expect_recorded(golden, ops.dtype)
+    yield from _judge_all(golden, run, ops, expected)
+
+
+def _require_reference(golden: GoldenSet, run: Kind) -> None:
+    """The yardstick of half precision is NumPy, so NumPy must be right first."""
+    ops = get_backend("numpy", device="cpu", dtype="float64")
+    bad = [c for c in _judge_all(golden, run, ops, expect_recorded(golden, "float64")) if not c.ok]
+    if bad:
+        raise InvalidInputError(
+            f"NumPy float64, the yardstick, is itself off in {len(bad)} tensors, first {bad[0].case}/{bad[0].tensor}"
+        )
+
+
+def _judge_all(golden: GoldenSet, run: Kind, ops: Ops, expected: Mapping[tuple[str, str], Expected]) -> Iterator[Check]:
+    missing = dict(expected)
+    for case, tensor, value in run(golden, ops):
+        if (case, tensor) not in expected:
+            continue  # more is computed than was recorded
+        want = missing.pop((case, tensor))
+        verdict, note, max_abs, rel_l2 = _judge(value, want)
+        row = Check(golden.name, golden.kind, golden.version, case, tensor, verdict, max_abs, rel_l2)
+        yield replace(row, tolerance=want.tolerance, allowance=want.allowance, note=note)
+    for case, tensor in missing:
+        verdict, note = ("not compared", "") if tensor.startswith("mid/") else ("fail", "not computed")
+        yield Check(golden.name, golden.kind, golden.version, case, tensor, verdict, note=note)
+
+
+def _judge(value: NDArray[Any], want: Expected) -> tuple[Verdict, str, float | None, float | None]:
+    if value.shape != want.value.shape:
+        return "fail", f"shape {value.shape}, expected {want.value.shape}", None, None
+    expected, found = want.value.astype(np.float64), value.astype(np.float64)
+    if bad := int(np.count_nonzero(~np.isfinite(found))):
+        return "fail", f"{bad} of {found.size} numbers are not finite", None, None
+    error, norm = found - expected, float(np.linalg.norm(expected))
+    max_abs = float(np.max(np.abs(error), initial=0.0))
+    rel_l2 = finite(float(np.linalg.norm(error)) / norm) if norm else None
+    return "pass" if max_abs <= want.allowance else "fail", "", max_abs, rel_l2

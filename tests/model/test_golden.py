@@ -1,0 +1,39 @@
+"""Every golden set, on every backend here and in every dtype, lies within its recorded tolerance."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from opensora_core import get_backend
+from opensora_core.verify import GoldenSet, check_set, find_golden_sets
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+SETS = [path for path in find_golden_sets(GOLDEN) if path.parent == GOLDEN]
+BACKENDS = [
+    "numpy",
+    pytest.param(
+        "torch", marks=pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+    ),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)
+def test_golden_set(path: Path, backend: str, dtype: str) -> None:
+    checks = check_set(path, get_backend(backend, device="cpu", dtype=dtype))
+    assert [c for c in checks if c.verdict != "pass"] == []
+    compared = {(c.case, c.tensor) for c in checks}
+    for case in GoldenSet.load(path).cases.values():
+        recorded = {*(f"out/{name}" for name in case.outputs), *(f"mid/{name}" for name in case.mids)}
+        assert {tensor for name, tensor in compared if name == case.name} == recorded
+
+
+def test_the_sets_are_all_here() -> None:
+    kinds = {path.stem: GoldenSet.load(path).kind for path in SETS}
+    expected = {f"stdit3_{s}": "stdit3" for s in ("a", "b", "skipy")}
+    expected |= {kind: kind for kind in ("rflow_timesteps", "rflow_sample", "rflow_train")}
+    assert {name: kinds.get(name) for name in expected} == expected
