@@ -13,6 +13,7 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 
+from opensora_core.errors import InvalidInputError
 from opensora_core.ops import HALF, Array, Axis, DType, Ops, Pattern
 
 
@@ -31,7 +32,7 @@ class NumpyOps(Ops):
 
     def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
         if device != "cpu":
-            raise ValueError(f"the numpy backend runs on device 'cpu', not {device!r}")
+            raise InvalidInputError(f"the numpy backend runs on device 'cpu', not {device!r}")
         super().__init__(device, dtype)
 
     # ------------------------------------------------------------------ data

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from opensora_backends.numpy_ops import NumpyOps
-from opensora_core.errors import InvalidInputError, MissingDependencyError
+from opensora_core.errors import InvalidInputError
 from opensora_core.ops import Array
 from opensora_core.serialization.reader import read_safetensors
 from opensora_core.serialization.writer import write_safetensors
@@ -220,10 +220,12 @@ def test_folders_without_sets_and_unknown_backends_are_refused(tmp_path: Path) -
         verify(tmp_path)
     with pytest.raises(InvalidInputError, match="is not a folder"):
         verify(tmp_path / "absent")
-    with pytest.raises((InvalidInputError, MissingDependencyError), match="no backend 'abacus'"):
+    with pytest.raises(InvalidInputError, match="no backend 'abacus'"):
         verify(GOLDEN, backend="abacus")
     with pytest.raises(InvalidInputError, match="dtype 'int8'"):
         verify(GOLDEN, dtype="int8")
+    with pytest.raises(InvalidInputError, match="runs on device 'cpu', not 'cuda:0'"):
+        verify(GOLDEN, device="cuda:0")
 
 
 # ---------------------------------------------------------------------- the report
@@ -234,18 +236,7 @@ def test_a_report_is_a_table_and_json(tmp_path: Path) -> None:
     report = verify(tmp_path)
     assert report.ok
     text = report.table()
-    assert text.splitlines()[0].split() == [
-        "set",
-        "case",
-        "tensor",
-        "max",
-        "abs",
-        "rel",
-        "L2",
-        "recorded",
-        "allowed",
-        "verdict",
-    ]
+    assert text.splitlines()[0].endswith("recorded  allowed   verdict")
     assert len(text.splitlines()) == 1 + 11 + 2
     assert report.summary.startswith("PASS: 1 golden sets, 11 pass; numpy float32 on cpu,")
     assert len(report.table(failures_only=True).splitlines()) == 2
