@@ -1,0 +1,44 @@
+"""The parts of a model and the tree of all their weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..dit.stdit3 import STDiT3
+from ..module import static, to_backend
+from ..nn.init import RandomInit
+from ..ops import Ops
+from ..text.encoder import TextEncoder
+from ..text.tokenizer import WordTokenizer
+from ..vae.block_codec import BlockCodec
+from .config import OpenSoraConfig
+
+
+@dataclass(frozen=True)
+class Components:
+    """Text encoder, denoiser and autoencoder; state-dict names begin with these field names."""
+
+    text_encoder: TextEncoder
+    denoiser: STDiT3
+    codec: BlockCodec
+    tokenizer: WordTokenizer = static()
+
+    @classmethod
+    def create(cls, config: OpenSoraConfig, init: RandomInit) -> Components:
+        """Random weights, or with a ShapeInit a weightless model to load a checkpoint into."""
+        return cls(
+            TextEncoder.create(config.text, init),
+            STDiT3.create(config.denoiser, init),
+            BlockCodec.create(init, config.codec),
+            WordTokenizer(config.vocabulary, config.text.max_length),
+        )
+
+    def on(self, ops: Ops) -> Components:
+        """Return the parts on a backend in its dtype, the autoencoder in float32 or better."""
+        codec_dtype = "float64" if ops.dtype == "float64" else "float32"
+        return Components(
+            to_backend(ops, self.text_encoder),
+            to_backend(ops, self.denoiser),
+            to_backend(ops, self.codec, codec_dtype),
+            self.tokenizer,
+        )

@@ -1,0 +1,144 @@
+"""Configuration of a whole text-to-video model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, get_args
+
+from ..dit.config import STDiT3Config
+from ..errors import InvalidInputError
+from ..schedulers.parametrization import Prediction
+from ..synthetic.prompts import vocabulary
+from ..text.encoder import TextEncoderConfig
+from ..vae.block_codec import BlockCodecConfig
+
+ARCHITECTURES = ("stdit3",)
+SPECIAL_WORDS = 2  # padding and the unknown word come before the vocabulary
+
+
+@dataclass(frozen=True)
+class OpenSoraConfig:
+    """What an OpenSora model is and how it generates unless told otherwise.
+
+    architecture: of the denoiser. hidden_dim, num_layers, num_heads: its width, pairs of spatial and temporal blocks,
+    and attention heads. num_frames, height, width, fps: of a generated video; num_frames is also the length of one
+    window, longer videos are generated window by window. num_inference_steps, guidance_scale: of the sampler.
+    patch_size, qk_norm, pred_sigma, input_sq_size, frame_time_fps, pooled_caption: see STDiT3Config.
+    prediction: what the denoiser puts out. text: the word-level text encoder; vocabulary: the words it knows.
+    codec: the autoencoder.
+    """
+
+    architecture: str = "stdit3"
+    num_frames: int = 16
+    hidden_dim: int = 1152
+    num_layers: int = 28
+    num_inference_steps: int = 50
+    guidance_scale: float = 7.5
+    num_heads: int = 16
+    height: int = 64
+    width: int = 64
+    fps: float = 8.0
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    qk_norm: bool = True
+    pred_sigma: bool = False
+    input_sq_size: int = 512
+    frame_time_fps: float | None = None
+    pooled_caption: bool = False
+    prediction: Prediction = "velocity"
+    vocabulary: tuple[str, ...] = field(default_factory=vocabulary, repr=False)
+    text: TextEncoderConfig = field(default_factory=lambda: TextEncoderConfig(len(vocabulary()) + SPECIAL_WORDS))
+    codec: BlockCodecConfig = field(default_factory=BlockCodecConfig)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+        object.__setattr__(self, "patch_size", tuple(self.patch_size))
+        if self.architecture not in ARCHITECTURES:
+            raise InvalidInputError(f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
+        for name in ("num_frames", "hidden_dim", "num_layers", "num_inference_steps", "num_heads", "height", "width"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InvalidInputError(f"{name}={getattr(self, name)!r} must be a whole number of at least 1")
+        if self.prediction not in get_args(Prediction):
+            raise InvalidInputError(f"prediction={self.prediction!r} is not one of {', '.join(get_args(Prediction))}")
+        if self.fps <= 0 or self.guidance_scale < 0:
+            raise InvalidInputError(
+                f"fps={self.fps} must be above 0 and guidance_scale={self.guidance_scale} at least 0"
+            )
+        if self.text.vocabulary != len(self.vocabulary) + SPECIAL_WORDS:
+            raise InvalidInputError(
+                f"text.vocabulary={self.text.vocabulary} must be the {len(self.vocabulary)} words of the vocabulary "
+                f"and {SPECIAL_WORDS} special ones"
+            )
+        _ = self.denoiser  # validates the rest
+
+    @property
+    def denoiser(self) -> STDiT3Config:
+        """Configuration of the denoiser."""
+        return STDiT3Config(
+            input_sq_size=self.input_sq_size,
+            in_channels=self.codec.latent_channels,
+            patch_size=self.patch_size,
+            hidden_size=self.hidden_dim,
+            depth=self.num_layers,
+            num_heads=self.num_heads,
+            pred_sigma=self.pred_sigma,
+            caption_channels=self.text.hidden_size,
+            model_max_length=self.text.max_length,
+            qk_norm=self.qk_norm,
+            frame_time_fps=self.frame_time_fps,
+            pooled_caption=self.pooled_caption,
+        )
+
+    @classmethod
+    def around(cls, denoiser: STDiT3Config, **values: Any) -> OpenSoraConfig:
+        """Return the configuration of a model whose denoiser was trained with this one."""
+        shared = (
+            "patch_size",
+            "qk_norm",
+            "pred_sigma",
+            "input_sq_size",
+            "frame_time_fps",
+            "pooled_caption",
+            "num_heads",
+        )
+        taken = {name: getattr(denoiser, name) for name in shared}
+        return cls(hidden_dim=denoiser.hidden_size, num_layers=denoiser.depth, **taken, **values)
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> OpenSoraConfig:
+        """A named configuration: "xl-2" (the seed's defaults, 1.1 billion parameters), "embedded" or "nano" (tests)."""
+        if name not in PRESETS:
+            raise InvalidInputError(f"preset {name!r} is not one of {', '.join(PRESETS)}")
+        values: dict[str, Any] = PRESETS[name]
+        return replace(cls(**values), **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        lists = {"vocabulary": list(self.vocabulary), "patch_size": list(self.patch_size)}
+        return {**asdict(self), **lists, "text": self.text.to_dict(), "codec": self.codec.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> OpenSoraConfig:
+        """From `to_dict`; a field that is not known is an error, not ignored."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InvalidInputError(f"unknown model config fields {unknown}; known: {sorted(known)}")
+        nested: dict[str, Any] = {"text": TextEncoderConfig.from_dict, "codec": BlockCodecConfig.from_dict}
+        read: dict[str, Any] = {k: nested[k](v) if k in nested else v for k, v in values.items()}
+        return cls(**read)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "xl-2": {},
+    "embedded": {
+        "num_frames": 17, "hidden_dim": 128, "num_layers": 4, "num_heads": 4, "num_inference_steps": 30,
+        "guidance_scale": 3.0, "input_sq_size": 64, "frame_time_fps": 8.0, "pooled_caption": True,
+        "prediction": "sample",
+    },
+    "nano": {
+        "num_frames": 5, "hidden_dim": 16, "num_layers": 1, "num_heads": 2, "num_inference_steps": 2,
+        "height": 16, "width": 16, "input_sq_size": 64, "frame_time_fps": 8.0, "pooled_caption": True,
+        "codec": BlockCodecConfig(latent_channels=4),
+    },
+}  # fmt: skip

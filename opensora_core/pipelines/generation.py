@@ -1,0 +1,141 @@
+"""Generating one window of latents: text, noise, given frames, guidance and the sampler."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dit.stdit3 import TextContext
+from ..errors import NonFiniteError
+from ..ops import Array, Ops
+from ..random import normal, normal_batch
+from ..schedulers.parametrization import to_velocity
+from ..schedulers.rectified_flow import Step, Velocity, euler, guided
+from ..schedulers.timesteps import sampling_timesteps
+from .components import Components
+from .config import OpenSoraConfig
+from .request import Request
+
+CheckFinite = Literal["raise", "warn", "off"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Frames not to be invented: latents [B, C, T, h, w] and the mask [B, T], 0 keeps a frame (see `euler`)."""
+
+    latents: NDArray[np.float32]
+    mask: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Text features [B, L, C] and mask [B, L] of a batch; `negative` (same shapes) replaces the null caption."""
+
+    features: Array
+    mask: Array
+    negative: tuple[Array, Array] | None = None
+
+
+def encode_prompt(ops: Ops, parts: Components, texts: list[str]) -> tuple[Array, Array]:
+    """Features [B, L, C] and mask [B, L] of captions."""
+    ids, mask = parts.tokenizer.encode_batch(texts)
+    mask = ops.asarray(mask)
+    return parts.text_encoder(ops, ops.asarray(ids), mask), mask
+
+
+def text_context(ops: Ops, parts: Components, prompt: Prompt, guidance_scale: float) -> TextContext:
+    """Keys and values of the text for all steps: conditional rows, then unconditional ones if guidance needs them."""
+    y, mask = prompt.features, prompt.mask
+    if guidance_scale == 1:
+        return parts.denoiser.encode_text(ops, y, mask)
+    if prompt.negative is not None:
+        null, null_mask = prompt.negative
+        mask = ops.concat([mask, null_mask], axis=0)
+    else:
+        null = ops.broadcast_to(parts.denoiser.y_embedder.y_embedding, y.shape)
+    return parts.denoiser.encode_text(ops, ops.concat([y, null], axis=0), mask)
+
+
+def window_velocity(
+    ops: Ops, parts: Components, config: OpenSoraConfig, request: Request, context: TextContext
+) -> Velocity:
+    """Return the guided velocity of one request as a function of latents, timestep and frame mask."""
+
+    def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
+        t = ops.full((z.shape[0],), timestep, z.dtype)
+        fps = ops.full((z.shape[0],), 120.0 if request.num_frames == 1 else request.fps, z.dtype)
+        output = parts.denoiser.denoise(ops, z, t, context, x_mask, fps, request.height, request.width)
+        return to_velocity(ops, ops.astype(output, z.dtype), z, t, config.prediction, smallest_time=1e-6)
+
+    if request.guidance_scale == 1:
+        return predict
+    return guided(ops, predict, request.guidance_scale, config.codec.latent_channels)
+
+
+def sample_window(
+    ops: Ops,
+    parts: Components,
+    config: OpenSoraConfig,
+    request: Request,
+    prompt: Prompt,
+    *,
+    latent_frames: int,
+    latent_size: tuple[int, int],
+    given: Given | None = None,
+    window: int = 0,
+    check_finite: CheckFinite = "raise",
+) -> Iterator[Step]:
+    """Denoise one window; yields after every step, the last step's latents [B, C, T, h, w] are the result.
+
+    Noise depends on (seed, window, sample) alone, so backend, dtype and batch split do not change it.
+    """
+    batch = prompt.features.shape[0]
+    shape = (config.codec.latent_channels, latent_frames, *latent_size)
+    dtype = "float64" if ops.dtype == "float64" else "float32"
+    start = normal_batch(request.seed, f"window{window}", batch, shape)
+    if given is not None:
+        keep = given.mask.reshape(batch, 1, latent_frames, 1, 1) < 1
+        start = np.where(keep, given.latents, start)
+    context = text_context(ops, parts, prompt, request.guidance_scale)
+    velocity = window_velocity(ops, parts, config, request, context)
+    steps = euler(
+        ops,
+        velocity,
+        ops.asarray(start, dtype),
+        sampling_timesteps(request.num_inference_steps),
+        mask=None if given is None else given.mask,
+        noise=_step_noise(ops, request.seed, window, batch, shape, dtype),
+    )
+    for step in steps:
+        _check_finite(ops, step, check_finite)
+        yield step
+
+
+def _step_noise(
+    ops: Ops, seed: int, window: int, batch: int, shape: tuple[int, ...], dtype: str
+) -> Callable[[int], Array]:
+    def noise(step: int) -> Array:
+        draws = [normal(seed, f"window{window}/step{step}", i, shape) for i in range(batch)]
+        return ops.asarray(np.stack(draws), dtype)
+
+    return noise
+
+
+def _check_finite(ops: Ops, step: Step, policy: CheckFinite) -> None:
+    if policy == "off":
+        return
+    latents: NDArray[Any] = ops.to_numpy(step.latents)
+    if np.isfinite(latents).all():
+        return
+    message = (
+        f"the latents of step {step.number + 1} (timestep {step.timestep:.1f}) hold NaN or Inf; "
+        "try dtype float32, a lower guidance_scale, or check the weights"
+    )
+    if policy == "raise":
+        raise NonFiniteError(message)
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
