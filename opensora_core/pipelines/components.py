@@ -21,6 +21,7 @@ class Components:
     text_encoder: TextEncoder
     denoiser: STDiT3
     codec: BlockCodec
+    config: OpenSoraConfig = static()
     tokenizer: WordTokenizer = static()
 
     @classmethod
@@ -30,6 +31,7 @@ class Components:
             TextEncoder.create(config.text, init),
             STDiT3.create(config.denoiser, init),
             BlockCodec.create(init, config.codec),
+            config,
             WordTokenizer(config.vocabulary, config.text.max_length),
         )
 
@@ -40,5 +42,6 @@ class Components:
             to_backend(ops, self.text_encoder),
             to_backend(ops, self.denoiser),
             to_backend(ops, self.codec, codec_dtype),
+            self.config,
             self.tokenizer,
         )

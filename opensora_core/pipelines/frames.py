@@ -18,21 +18,19 @@ def padded_size(config: OpenSoraConfig, height: int, width: int) -> tuple[int, i
     return -(-height // rows) * rows, -(-width // columns) * columns
 
 
-def to_latents(ops: Ops, parts: Components, config: OpenSoraConfig, frames: Frames) -> NDArray[np.float32]:
+def to_latents(ops: Ops, parts: Components, frames: Frames) -> NDArray[np.float32]:
     """uint8 [B, T, H, W, 3] -> latents [B, C, T', h, w] on the host; edges are repeated to whole blocks."""
-    top, bottom, left, right = _margins(config, frames.shape[2], frames.shape[3])
+    top, bottom, left, right = _margins(parts.config, frames.shape[2], frames.shape[3])
     frames = np.pad(frames, ((0, 0), (0, 0), (top, bottom), (left, right), (0, 0)), mode="edge")
     video = np.moveaxis(frames, -1, 1).astype(np.float32) / 127.5 - 1.0  # (B, 3, T, H, W)
     dtype = ops.dtype_name(parts.codec.mean)
     return np.asarray(ops.to_numpy(parts.codec.encode(ops, ops.asarray(video, dtype))), np.float32)
 
 
-def to_frames(
-    ops: Ops, parts: Components, config: OpenSoraConfig, latents: Array, num_frames: int, height: int, width: int
-) -> Frames:
+def to_frames(ops: Ops, parts: Components, latents: Array, num_frames: int, height: int, width: int) -> Frames:
     """Latents [B, C, T', h, w] -> uint8 [B, T, H, W, 3], cropped to the size asked for."""
     video = ops.to_numpy(parts.codec.decode(ops, ops.astype(latents, parts.codec.mean.dtype), num_frames))
-    top, _, left, _ = _margins(config, height, width)
+    top, _, left, _ = _margins(parts.config, height, width)
     video = video[:, :, :, top : top + height, left : left + width]
     pixels = np.clip(np.rint((video + 1.0) * 127.5), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.moveaxis(pixels, 1, -1))

@@ -18,7 +18,6 @@ from ..schedulers.parametrization import to_velocity
 from ..schedulers.rectified_flow import Step, Velocity, euler, guided
 from ..schedulers.timesteps import sampling_timesteps
 from .components import Components
-from .config import OpenSoraConfig
 from .request import Request
 
 CheckFinite = Literal["raise", "warn", "off"]
@@ -61,26 +60,23 @@ def text_context(ops: Ops, parts: Components, prompt: Prompt, guidance_scale: fl
     return parts.denoiser.encode_text(ops, ops.concat([y, null], axis=0), mask)
 
 
-def window_velocity(
-    ops: Ops, parts: Components, config: OpenSoraConfig, request: Request, context: TextContext
-) -> Velocity:
+def window_velocity(ops: Ops, parts: Components, request: Request, context: TextContext) -> Velocity:
     """Return the guided velocity of one request as a function of latents, timestep and frame mask."""
 
     def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
         t = ops.full((z.shape[0],), timestep, z.dtype)
         fps = ops.full((z.shape[0],), 120.0 if request.num_frames == 1 else request.fps, z.dtype)
         output = parts.denoiser.denoise(ops, z, t, context, x_mask, fps, request.height, request.width)
-        return to_velocity(ops, ops.astype(output, z.dtype), z, t, config.prediction, smallest_time=1e-6)
+        return to_velocity(ops, ops.astype(output, z.dtype), z, t, parts.config.prediction, smallest_time=1e-6)
 
     if request.guidance_scale == 1:
         return predict
-    return guided(ops, predict, request.guidance_scale, config.codec.latent_channels)
+    return guided(ops, predict, request.guidance_scale, parts.config.codec.latent_channels)
 
 
 def sample_window(
     ops: Ops,
     parts: Components,
-    config: OpenSoraConfig,
     request: Request,
     prompt: Prompt,
     *,
@@ -95,14 +91,14 @@ def sample_window(
     Noise depends on (seed, window, sample) alone, so backend, dtype and batch split do not change it.
     """
     batch = prompt.features.shape[0]
-    shape = (config.codec.latent_channels, latent_frames, *latent_size)
+    shape = (parts.config.codec.latent_channels, latent_frames, *latent_size)
     dtype = "float64" if ops.dtype == "float64" else "float32"
     start = normal_batch(request.seed, f"window{window}", batch, shape)
     if given is not None:
         keep = given.mask.reshape(batch, 1, latent_frames, 1, 1) < 1
         start = np.where(keep, given.latents, start)
     context = text_context(ops, parts, prompt, request.guidance_scale)
-    velocity = window_velocity(ops, parts, config, request, context)
+    velocity = window_velocity(ops, parts, request, context)
     steps = euler(
         ops,
         velocity,

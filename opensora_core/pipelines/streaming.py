@@ -1,0 +1,108 @@
+"""Running a request window by window, as an iterator that reports every sampler step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ops import Array, Ops
+from .components import Components
+from .frames import Frames, padded_size, to_frames, to_latents
+from .generation import CheckFinite, Given, Prompt, sample_window
+from .request import Request
+from .windows import Window, plan_windows
+
+
+class Progress(NamedTuple):
+    """State of a running generation after one sampler step."""
+
+    step: int  # finished steps over all windows
+    total: int
+    timestep: float
+    latents: Array  # of the present window
+    denoised: Array  # the model's present guess of the clean latents
+    preview: Callable[[], NDArray[np.uint8]]  # decodes that guess: uint8 [T, H, W, 3]
+
+
+def run(
+    ops: Ops,
+    parts: Components,
+    request: Request,
+    prompt: Prompt,
+    frames: Frames,
+    *,
+    condition_frames: int,
+    redraw_given: bool,
+    check_finite: CheckFinite,
+) -> Iterator[Progress | Frames]:
+    """Generate until there are request.num_frames; yields Progress after every step and all the frames at the end.
+
+    frames [T, H, W, 3]: what the video begins with, possibly nothing. redraw_given: put them out as the autoencoder
+    gives them back, so that a single image matches what follows; otherwise they stay bit for bit.
+    """
+    config = parts.config
+    new = request.num_frames - len(frames)
+    windows = plan_windows(len(frames), new, config.num_frames, condition_frames, config.codec.block[0])
+    for window in windows:
+        given = frames[len(frames) - window.given :]
+        for item in _run_window(ops, parts, request, prompt, given, window, len(windows), check_finite):
+            if isinstance(item, Progress):
+                yield item
+            elif redraw_given and window.index == 0:
+                frames = item
+            else:
+                frames = np.concatenate([frames, item[window.given :]])
+    yield frames
+
+
+def _run_window(
+    ops: Ops,
+    parts: Components,
+    request: Request,
+    prompt: Prompt,
+    given: Frames,
+    window: Window,
+    windows: int,
+    check_finite: CheckFinite,
+) -> Iterator[Progress | Frames]:
+    rows, columns = parts.config.codec.block[1:]
+    height, width = padded_size(parts.config, request.height, request.width)
+    latent_frames = parts.codec.latent_frames(window.num_frames)
+
+    def decode(latents: Array) -> Frames:
+        size = (window.num_frames, request.height, request.width)
+        frames: Frames = to_frames(ops, parts, latents, *size)[0]
+        return frames
+
+    steps = sample_window(
+        ops,
+        parts,
+        request,
+        prompt,
+        latent_frames=latent_frames,
+        latent_size=(height // rows, width // columns),
+        given=_given_latents(ops, parts, given, latent_frames),
+        window=window.index,
+        check_finite=check_finite,
+    )
+    per_window = request.num_inference_steps
+    for step in steps:
+        done, guess = window.index * per_window + step.number + 1, step.denoised
+        latents = step.latents
+        yield Progress(done, windows * per_window, step.timestep, latents, guess, lambda z=guess: decode(z))  # type: ignore[misc]
+    yield decode(latents)
+
+
+def _given_latents(ops: Ops, parts: Components, given: Frames, latent_frames: int) -> Given | None:
+    if len(given) == 0:
+        return None
+    known = to_latents(ops, parts, given[None])  # (1, C, T', h, w)
+    n = known.shape[2]
+    latents = np.zeros((*known.shape[:2], latent_frames, *known.shape[3:]), np.float32)
+    latents[:, :, :n] = known
+    mask = np.ones((1, latent_frames), np.float32)
+    mask[:, :n] = 0.0
+    return Given(latents, mask)
