@@ -75,7 +75,7 @@ class OpenSora:
         Options, each with the model's own default: num_frames, height, width (pixels), fps, num_inference_steps,
         guidance_scale (1 switches guidance off), seed (drawn if absent, found in `video.metadata`), negative_prompt,
         prompt_embeds (text features [1, L, C] in place of the prompt) with prompt_mask [1, L], condition_frames
-        (carried from window to window when num_frames exceeds the model's window), check_finite "raise", "warn" or "off",
+        (carried from window to window when num_frames exceeds the model's window), check_finite "raise"|"warn"|"off",
         callback_on_step_end(model, step, timestep, {"latents", "denoised", "preview"}), which stops the generation by
         returning False.
         Raises InvalidInputError, LimitError (not enough memory), NonFiniteError, CancelledError.
