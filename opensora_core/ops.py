@@ -26,7 +26,7 @@ Axis = int | tuple[int, ...] | None
 Pattern = Literal["spatial", "temporal", "full"]
 """Which tokens of a video attend to each other: those of one frame, those of one place, or all."""
 
-F = TypeVar("F", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 PRIMITIVES: list[str] = []
 FUSED: list[str] = []
@@ -34,13 +34,13 @@ HALF = ("float16", "bfloat16")
 NEVER = -1e30  # a finite logit that softmax turns into exactly zero beside any real one
 
 
-def primitive(method: F) -> F:
+def primitive(method: Function) -> Function:
     """Mark a method that every backend must implement."""
     PRIMITIVES.append(method.__name__)
     return method
 
 
-def fused(method: F) -> F:
+def fused(method: Function) -> Function:
     """Mark a method that has a default composition and may be overridden."""
     FUSED.append(method.__name__)
     return method
@@ -248,6 +248,8 @@ class Ops:
     @fused
     def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         """x [..., in] times weight [out, in] transposed, plus bias [out]."""
+        if x.ndim == 1:
+            return self.linear(x[None], weight, bias)[0]
         y = self.matmul(x, self.permute_dims(weight, (1, 0)))
         return y if bias is None else y + bias
 
@@ -300,7 +302,7 @@ class Ops:
     ) -> Array:
         """Normalise x [B, C, ...] over each of `groups` equal runs of channels (Wu & He 2018)."""
         B, C = x.shape[:2]
-        rows = self.reshape(x, (B, groups, -1))
+        rows = self.reshape(x, (B, groups, C // groups * math.prod(x.shape[2:])))
         y = self.reshape(self.layer_norm(rows, eps=eps), x.shape)
         per_channel = (C,) + (1,) * (x.ndim - 2)
         y = y if weight is None else y * self.reshape(weight, per_channel)
@@ -393,19 +395,20 @@ class Ops:
         Returns [B, out, *((size + 2·padding - kernel) // stride + 1)].
         """
         n = x.ndim - 2
-        kernel = tuple(weight.shape[2:])
+        B, C = x.shape[:2]
+        out, _, *kernel = weight.shape
         stride, padding = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
         x = self.pad(x, (0, 0, *padding), (0, 0, *padding), (0,) * (n + 2)) if any(padding) else x
         sizes = tuple((x.shape[2 + i] - kernel[i]) // stride[i] + 1 for i in range(n))
         columns = []
         for offset in _offsets(kernel):
             stop = tuple(o + (size - 1) * s + 1 for o, size, s in zip(offset, sizes, stride, strict=True))
-            columns.append(self.slice(x, (0, 0, *offset), (*x.shape[:2], *stop), (1, 1, *stride)))
-        patches = self.concat([self.reshape(c, (*x.shape[:2], 1, -1)) for c in columns], axis=2)  # (B, in, K, N)
-        patches = self.reshape(patches, (x.shape[0], -1, patches.shape[-1]))  # (B, in·K, N)
-        y = self.matmul(self.reshape(weight, (weight.shape[0], -1)), patches)  # (B, out, N)
-        y = y if bias is None else y + self.reshape(bias, (-1, 1))
-        return self.reshape(y, (x.shape[0], weight.shape[0], *sizes))
+            columns.append(self.slice(x, (0, 0, *offset), (B, C, *stop), (1, 1, *stride)))
+        K, N = len(columns), math.prod(sizes)
+        patches = self.concat([self.reshape(c, (B, C, 1, N)) for c in columns], axis=2)  # (B, in, K, N)
+        y = self.matmul(self.reshape(weight, (out, C * K)), self.reshape(patches, (B, C * K, N)))  # (B, out, N)
+        y = y if bias is None else y + self.reshape(bias, (out, 1))
+        return self.reshape(y, (B, out, *sizes))
 
     # ------------------------------------------------------------------ fused: programs
 
@@ -424,7 +427,7 @@ class Ops:
         return value, grads
 
     @fused
-    def compile(self, fun: F) -> F:
+    def compile(self, fun: Function) -> Function:
         """Return a function of arrays that computes the same, faster where the backend can; here `fun` itself."""
         return fun
 

@@ -25,6 +25,15 @@ def _is_half(x: Any) -> bool:
     return isinstance(x, np.ndarray | np.generic) and x.dtype.name in HALF
 
 
+def _alike(a: Array, b: Array) -> tuple[Array, Array]:
+    """Give a Python number beside a half-precision array its dtype: ml_dtypes would promote to float32."""
+    if isinstance(b, int | float) and _is_half(a):
+        return a, np.asarray(b, a.dtype)
+    if isinstance(a, int | float) and _is_half(b):
+        return np.asarray(a, b.dtype), b
+    return a, b
+
+
 class NumpyOps(Ops):
     """Arrays are np.ndarray on the host."""
 
@@ -80,22 +89,22 @@ class NumpyOps(Ops):
         return np.asarray(_ERF(wide), np.float64).reshape(wide.shape).astype(x.dtype)
 
     def add(self, a: Array, b: Array) -> Array:
-        return np.add(a, b)
+        return np.add(*_alike(a, b))
 
     def subtract(self, a: Array, b: Array) -> Array:
-        return np.subtract(a, b)
+        return np.subtract(*_alike(a, b))
 
     def multiply(self, a: Array, b: Array) -> Array:
-        return np.multiply(a, b)
+        return np.multiply(*_alike(a, b))
 
     def divide(self, a: Array, b: Array) -> Array:
-        return np.divide(a, b)
+        return np.divide(*_alike(a, b))
 
     def pow(self, a: Array, b: Array) -> Array:
-        return np.power(a, b)
+        return np.power(*_alike(a, b))
 
     def maximum(self, a: Array, b: Array) -> Array:
-        return np.maximum(a, b)
+        return np.maximum(*_alike(a, b))
 
     def equal(self, a: Array, b: Array) -> Array:
         return np.equal(a, b)
@@ -169,10 +178,20 @@ class NumpyOps(Ops):
     def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
         if _is_half(x) or approximate != "tanh":
             return super().gelu(x, approximate)
-        u = x * x
+        u = np.asarray(x * x)
         u *= 0.044715 * math.sqrt(2 / math.pi)
         u += math.sqrt(2 / math.pi)
         u *= x
+        np.tanh(u, out=u)
+        u += 1.0
+        u *= x
+        u *= 0.5
+        return u
+
+    def silu(self, x: Array) -> Array:
+        if _is_half(x):
+            return super().silu(x)
+        u = np.asarray(0.5 * x)
         np.tanh(u, out=u)
         u += 1.0
         u *= x

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from opensora_core.ops import HALF, Array, Axis, DType, Ops
+from opensora_core.ops import HALF, Array, Axis, DType, Function, Ops
 
 
 def _torch_dtype(dtype: DType) -> torch.dtype:
@@ -194,8 +194,9 @@ class TorchOps(Ops):
             grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
         return value.detach(), dict(zip(leaves, grads, strict=True))
 
-    def compile(self, fun: Any) -> Any:
-        return torch.compile(fun, dynamic=False)
+    def compile(self, fun: Function) -> Function:
+        compiled: Any = torch.compile(fun, dynamic=False)
+        return compiled
 
 
 def _all_axes(x: torch.Tensor, axis: Axis) -> int | tuple[int, ...]:
@@ -204,7 +205,7 @@ def _all_axes(x: torch.Tensor, axis: Axis) -> int | tuple[int, ...]:
 
 def _from_numpy(x: np.ndarray[Any, Any]) -> torch.Tensor:
     if x.dtype == ml_dtypes.bfloat16:
-        return torch.from_numpy(np.ascontiguousarray(x).view(np.int16).copy()).view(torch.bfloat16)
+        return _from_numpy(x.view(np.int16)).view(torch.bfloat16)
     if not x.flags.writeable or any(s < 0 for s in x.strides):
         x = x.copy()  # torch would warn, and could write into somebody's read-only memory
     return torch.from_numpy(x)

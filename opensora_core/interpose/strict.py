@@ -75,8 +75,10 @@ class Strict(Interposer):
 
 def _read_only(x: Any) -> Any:
     """Return NumPy arrays, also inside a list, as views that cannot be written."""
-    if isinstance(x, list | tuple):
+    if isinstance(x, list):
         return list(map(_read_only, x))
+    if isinstance(x, tuple):
+        return tuple(map(_read_only, x))
     if not isinstance(x, np.ndarray):
         return x
     view = x.view()

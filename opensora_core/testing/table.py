@@ -1,0 +1,83 @@
+"""One entry for every op of the language: what it is fed and what is asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis.strategies import SearchStrategy
+
+from . import strategies as s
+from .strategies import Call, Source
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """How an op is tested.
+
+    calls: its arguments. differentiable: whether gradients flow through it. exact: whether the result holds elements of
+    the arguments (or truth values), so that no rounding is excused. bounded_by_input: whether rounding is relative to
+    the largest argument rather than the largest result. steps: roundings in a row that are excused.
+    """
+
+    name: str
+    calls: SearchStrategy[Call]
+    differentiable: bool = True
+    exact: bool = False
+    bounded_by_input: bool = False
+    steps: int = 1
+    dtypes: tuple[str, ...] = DTYPES
+
+
+_CASES = [
+    OpCase("asarray", s.elementwise(), differentiable=False, exact=True),
+    OpCase("to_numpy", s.elementwise(), differentiable=False, exact=True),
+    OpCase("astype", s.conversions()),
+    OpCase("full", s.fills(), differentiable=False, exact=True),
+    OpCase("arange", s.ranges(), differentiable=False, exact=True),
+    OpCase("negative", s.elementwise(), exact=True),
+    OpCase("exp", s.elementwise(Source.unit)),
+    OpCase("log", s.positive()),
+    OpCase("sqrt", s.positive()),
+    OpCase("sin", s.elementwise()),
+    OpCase("cos", s.elementwise()),
+    OpCase("tanh", s.elementwise()),
+    OpCase("erf", s.elementwise()),
+    OpCase("add", s.pairs()),
+    OpCase("subtract", s.pairs()),
+    OpCase("multiply", s.pairs()),
+    OpCase("divide", s.pairs(right=Source.away_from_zero)),
+    OpCase("pow", s.powers()),
+    OpCase("maximum", s.pairs(Source.steps, Source.steps), exact=True),
+    OpCase("equal", s.pairs(Source.steps, Source.steps), differentiable=False, exact=True),
+    OpCase("less", s.pairs(Source.steps, Source.steps), differentiable=False, exact=True),
+    OpCase("where", s.choices()),
+    OpCase("matmul", s.matrices()),
+    OpCase("sum", s.reductions()),
+    OpCase("max", s.reductions(Source.steps, low=1), exact=True),
+    OpCase("reshape", s.reshapes(), exact=True),
+    OpCase("permute_dims", s.permutations(), exact=True),
+    OpCase("broadcast_to", s.broadcasts(), exact=True),
+    OpCase("concat", s.joins(), exact=True),
+    OpCase("slice", s.cuts(), exact=True),
+    OpCase("pad", s.paddings(), exact=True),
+    OpCase("take", s.lookups(), exact=True),
+    OpCase("index_add", s.scatters()),
+    OpCase("stop_gradient", s.elementwise(), exact=True),
+    OpCase("linear", s.tokens()),
+    OpCase("gelu", s.activations("tanh", "none"), bounded_by_input=True),
+    OpCase("silu", s.activations(), bounded_by_input=True),
+    OpCase("softmax", s.logits()),
+    OpCase("layer_norm", s.rows(with_bias=True)),
+    OpCase("rms_norm", s.rows(with_bias=False)),
+    OpCase("group_norm", s.channels()),
+    OpCase("modulate", s.modulations()),
+    OpCase("rotary", s.rotations()),
+    OpCase("attention", s.qkv()),
+    OpCase("attention_3d", s.video_tokens()),
+    OpCase("conv", s.video_latents()),
+    OpCase("value_and_grad", s.programs(), differentiable=False, steps=4, dtypes=("float64", "float32")),
+    OpCase("compile", s.functions(), differentiable=False, dtypes=("float64", "float32")),
+]
+TABLE = {case.name: case for case in _CASES}

@@ -1,0 +1,56 @@
+"""Arrows of the house: backends -> core, backends -> kernels; core and kernels know neither."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FRAMEWORKS = {"torch", "cupy", "numba", "jax", "tensorflow", "triton", "cuda"}
+OURS = {"opensora_core", "opensora_backends", "opensora_kernels", "opensora_benchmarks"}
+FORBIDDEN = {
+    "opensora_core": FRAMEWORKS | (OURS - {"opensora_core"}),
+    "kernels/opensora_kernels": OURS - {"opensora_kernels"},
+    "backends/opensora_backends": {"opensora_benchmarks"},
+    "benchmarks/opensora_benchmarks": {"opensora_kernels"},
+}
+FILES = [(folder, path) for folder in FORBIDDEN for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported(path):
+    """Top-level packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").partition(".")[0]
+
+
+@pytest.mark.parametrize(("folder", "path"), FILES, ids=[str(p.relative_to(ROOT)) for _, p in FILES])
+def test_a_file_imports_only_along_the_arrows(folder, path):
+    assert set(imported(path)) & FORBIDDEN[folder] == set()
+
+
+@pytest.mark.parametrize("path", [p for f, p in FILES if f == "opensora_core" and "testing" not in p.parts])
+def test_only_the_testing_package_needs_hypothesis(path):
+    assert not {"hypothesis", "pytest"} & set(imported(path))
+
+
+def test_importing_the_core_loads_nothing_heavy():
+    heavy = FRAMEWORKS | {"opensora_backends", "av", "PIL", "safetensors", "ml_dtypes", "typer", "rich", "hypothesis"}
+    code = "import opensora_core, sys; opensora_core.__dir__(); print(*{m.partition('.')[0] for m in sys.modules})"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(out.stdout.split())
+    assert "opensora_core" in loaded
+    assert loaded & heavy == set()
+
+
+def test_the_language_itself_loads_nothing_heavy():
+    heavy = FRAMEWORKS | {"opensora_backends", "av", "PIL", "safetensors", "typer", "rich", "hypothesis"}
+    code = "import opensora_core, sys; opensora_core.Ops, opensora_core.get_backend; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    loaded = {m.partition(".")[0] for m in out.stdout.split()}
+    assert "opensora_core" in loaded
+    assert loaded & heavy == set()
