@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Ops": "ops",
+    "Video": "media.video",
     "available_backends": "registry",
     "get_backend": "registry",
 }

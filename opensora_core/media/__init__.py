@@ -1,8 +1,13 @@
-"""Videos and images in and out, through PyAV and Pillow, both imported on first use only."""
+"""Videos and images in and out: PyAV for video files, Pillow for pictures, both imported on first use only.
+
+`Video` is what every pipeline returns; `read_video` and `read_image` read what users bring, within `MediaLimits`.
+"""
 
 from __future__ import annotations
 
+from opensora_core.media.decode import read_video
 from opensora_core.media.images import fit, read_image
 from opensora_core.media.limits import MediaLimits
+from opensora_core.media.video import Video
 
-__all__ = ["MediaLimits", "fit", "read_image"]
+__all__ = ["MediaLimits", "Video", "fit", "read_image", "read_video"]

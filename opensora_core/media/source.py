@@ -1,0 +1,54 @@
+"""What every reader hands to `read_video`: an opened clip as a stream of timed frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from opensora_core.media.images import Pixels
+from opensora_core.media.record import Record
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A frame with the seconds from which until which it is shown."""
+
+    pixels: Pixels  # [H, W, 3]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened clip.
+
+    `fps` is None where the file has no rate; `steady` says that its frames need no resampling to follow that rate.
+    """
+
+    name: str
+    frames: Iterator[TimedFrame]
+    fps: float | None
+    steady: bool
+    record: Record | None = None
+
+
+def at_rate(frames: Iterator[TimedFrame], rate: float, nominal: float) -> Iterator[Pixels]:
+    """Repeat or drop frames so that frame k of the result is the one nearest to k / rate.
+
+    A frame that stays for long counts as repeated at the `nominal` rate of its source, hence the half interval.
+    """
+    index, end = 0, 0.0
+    held = last = None  # one frame is held back until it is known whether the clip lasts long enough for it
+    for frame in frames:
+        last, end = frame.pixels, frame.end
+        while index / rate + 0.5 / nominal < end - 1e-9:
+            if held is not None:
+                yield held
+            held = last
+            index += 1
+    count = max(1, round(end * rate))
+    if held is not None and index <= count:
+        yield held
+    if last is not None:  # rounding may leave a place, which the last frame takes
+        for _ in range(index, count):
+            yield last
