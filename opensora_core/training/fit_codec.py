@@ -6,25 +6,13 @@ python -m opensora_core.training.fit_codec --channels 48 -o codec.safetensors
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Sequence
 
-from ..module import state_dict
 from ..registry import get_backend
-from ..vae.block_codec import BlockCodec, BlockCodecConfig
+from ..vae.block_codec import BlockCodecConfig
 from ..vae.block_pca import fit
 from .codec_clips import clips
-
-
-def save_codec(codec: BlockCodec, path: str | os.PathLike[str]) -> None:
-    """Write the state dict as safetensors, whole or not at all, with the config as metadata "config"."""
-    from safetensors.numpy import save_file
-
-    from ..serialization.atomic import atomic_file
-
-    with atomic_file(path) as temporary:
-        save_file(state_dict(codec), temporary, {"config": json.dumps(codec.config.to_dict(), sort_keys=True)})
+from .codec_file import save_codec
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,152 @@
+"""Training of a block codec's refiner: the latents and the linear decoder stay as they are, only the correction learns.
+
+python -m opensora_core.training.refiner codec.safetensors -o refined.safetensors --backend torch
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..derived import mean
+from ..errors import NonFiniteError
+from ..module import rebuild, state_dict
+from ..nn.init import RandomInit
+from ..ops import Array, Ops
+from ..random import generator
+from ..registry import get_backend
+from ..synthetic import FULL, World
+from ..vae.block_codec import BlockCodec, to_blocks
+from ..vae.refiner import Refiner
+from .codec_clips import from_frames
+from .codec_file import load_codec, save_codec
+from .optimizer import AdamW, ema_update
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RefinerRecipe:
+    """How a refiner is trained.
+
+    noise: up to this standard deviation is added to the normalised latents of three clips in five, for a denoiser's
+    latents are never perfect. window: side in blocks of the part of each clip that is learned from, drawn where
+    something happens. softness: errors well below it (in pixel values from -1 to 1) count squared, others absolutely.
+    """
+
+    steps: int = 4000
+    batch_size: int = 16
+    width: int = 128
+    depth: int = 2
+    learning_rate: float = 2e-3
+    noise: float = 0.25
+    window: int = 5
+    softness: float = 0.01
+    seed: int = 0
+
+
+def train_refiner(
+    ops: Ops, codec: BlockCodec, recipe: RefinerRecipe, world: World = FULL
+) -> Iterator[tuple[int, float, BlockCodec]]:
+    """Train a fresh refiner on clips of training scenes; yields (step, loss, refined codec) every hundred steps.
+
+    codec: its components, in NumPy; a refiner it already has is replaced. The codec yielded is in NumPy too, with
+    the average of the weights. Raises NonFiniteError when the loss stops being a number.
+    """
+    refined = with_fresh_refiner(codec, recipe)
+    params = {name: ops.asarray(p, "float32") for name, p in state_dict(refined.refiner).items()}
+    optimizer = AdamW(recipe.learning_rate)
+    moments, average = optimizer.init(ops, params), params
+    for step in range(1, recipe.steps + 1):
+        latents, target = (ops.asarray(a) for a in refiner_batch(codec, recipe, step, world))
+        loss, grads = ops.value_and_grad(_objective(refined, latents, target, recipe.softness), params)
+        rate = min(1.0, step / 50) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
+        params, moments = optimizer.update(ops, params, grads, moments, step, rate)
+        average = ema_update(average, params, min(0.99, step / (10 + step)))
+        if step % 100 == 0 or step == recipe.steps:
+            value = float(ops.to_numpy(loss))
+            if not np.isfinite(value):
+                raise NonFiniteError(f"the refiner's loss is {value} at step {step}")
+            weights = {name: ops.to_numpy(p) for name, p in average.items()}
+            yield step, value, replace(refined, refiner=rebuild(refined.refiner, weights))
+
+
+def with_fresh_refiner(codec: BlockCodec, recipe: RefinerRecipe) -> BlockCodec:
+    """The same codec with a refiner that corrects nothing yet."""
+    config = replace(codec.config, refiner_width=recipe.width, refiner_depth=recipe.depth)
+    init = RandomInit(recipe.seed)
+    refiner = Refiner.create(init, config.latent_channels, recipe.width, recipe.depth, config.block_size)
+    return replace(codec, config=config, refiner=refiner)
+
+
+def refiner_batch(codec: BlockCodec, recipe: RefinerRecipe, step: int, world: World) -> tuple[Floats, Floats]:
+    """Latents [B, C, T', n, n], some of them noisy, and the blocks [B, T', n, n, D] still missing from their decoding.
+
+    Both are windows of clips of 17 frames at 8 fps and 64x64 pixels.
+    """
+    numpy = get_backend("numpy")
+    rng = generator(recipe.seed, "refiner", step)
+    frames = np.stack([world.render(world.sample(rng, "train"), rng) for _ in range(recipe.batch_size)])
+    video = from_frames(frames)
+    latents, blocks = codec.encode(numpy, video), to_blocks(numpy, video, codec.config.block)
+    corners = [_window(clip, recipe.window, rng) for clip in latents]
+    n = recipe.window
+    latents = np.stack([z[..., i : i + n, j : j + n] for z, (i, j) in zip(latents, corners, strict=True)])
+    blocks = np.stack([b[:, i : i + n, j : j + n] for b, (i, j) in zip(blocks, corners, strict=True)])
+    sigma = rng.uniform(0, recipe.noise, len(latents)) * (rng.random(len(latents)) < 0.6)
+    noise = rng.standard_normal(latents.shape, dtype=np.float32)
+    latents = latents + sigma.astype(np.float32)[:, None, None, None, None] * noise
+    return latents, blocks - replace(codec, refiner=None).decode_blocks(numpy, latents)
+
+
+def _window(latents: Floats, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Corner of a window around a block of [C, T', h, w], drawn by how much more than plain colour the blocks hold."""
+    height, width = latents.shape[2:]
+    detail = np.square(latents[3:]).sum(axis=(0, 1)).ravel() + 1e-3
+    row, column = divmod(int(rng.choice(detail.size, p=detail / detail.sum())), width)
+    return _clip(row - size // 2, height - size), _clip(column - size // 2, width - size)
+
+
+def _clip(corner: int, last: int) -> int:
+    return max(0, min(corner, last))
+
+
+def _objective(
+    refined: BlockCodec, latents: Array, target: Array, softness: float
+) -> Callable[[Ops, Mapping[str, Array]], Array]:
+    """Charbonnier loss (Charbonnier et al. 1994) of the correction: the mean of sqrt(error² + softness²)."""
+
+    def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
+        refiner = cast(Refiner, rebuild(refined.refiner, params))
+        error = refiner(ops, latents) - target
+        return mean(ops, ops.sqrt(error * error + softness**2))
+
+    return objective
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and save; the file is written anew at every report, so that training may be stopped at any time."""
+    default = RefinerRecipe()
+    parser = argparse.ArgumentParser(description="Train a refiner for a block codec.")
+    parser.add_argument("codec", help="file of `python -m opensora_core.training.fit_codec`")
+    parser.add_argument("-o", "--output", default="refined.safetensors", help="file to write")
+    parser.add_argument("--backend", default="auto", help="tensor backend (default: torch if it is installed)")
+    numbers = ("steps", "batch_size", "width", "depth", "seed")
+    for name in numbers:
+        value = getattr(default, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=f"default {value}")
+    options = parser.parse_args(arguments)
+    recipe = replace(default, **{name: getattr(options, name) for name in numbers})
+    for step, loss, refined in train_refiner(get_backend(options.backend), load_codec(options.codec), recipe):
+        save_codec(refined, options.output)
+        print(f"step {step}/{recipe.steps}: loss {loss:.5f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
