@@ -41,13 +41,13 @@ class RefinerRecipe:
     """
 
     steps: int = 4000
-    batch_size: int = 16
+    batch_size: int = 8
     width: int = 128
     depth: int = 2
     learning_rate: float = 2e-3
-    noise: float = 0.25
+    noise: float = 0.2
     window: int = 5
-    softness: float = 0.01
+    softness: float = 0.03
     seed: int = 0
 
 
@@ -66,7 +66,7 @@ def train_refiner(
     for step in range(1, recipe.steps + 1):
         latents, target = (ops.asarray(a) for a in refiner_batch(codec, recipe, step, world))
         loss, grads = ops.value_and_grad(_objective(refined, latents, target, recipe.softness), params)
-        rate = min(1.0, step / 50) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
+        rate = min(1.0, step / min(50, 0.1 * recipe.steps)) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
         params, moments = optimizer.update(ops, params, grads, moments, step, rate)
         average = ema_update(average, params, min(0.99, step / (10 + step)))
         if step % 100 == 0 or step == recipe.steps:
