@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from opensora_core.errors import InvalidInputError
 from opensora_core.ops import HALF, Array, Axis, DType, Function, Ops
 
 
@@ -160,6 +161,8 @@ class TorchOps(Ops):
     def group_norm(
         self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
     ) -> Array:
+        if weight is None and bias is not None:  # the native backward fails: "tensor does not have a device"
+            return super().group_norm(x, groups, weight, bias, eps)
         return F.group_norm(x, groups, weight, bias, eps)
 
     def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
@@ -188,11 +191,22 @@ class TorchOps(Ops):
     def value_and_grad(
         self, fun: Callable[[Ops, Mapping[str, Array]], Array], params: Mapping[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        # Inside another value_and_grad the parameters depend on its own, and so must the gradients.
+        nested = torch.is_grad_enabled() and any(p.requires_grad for p in params.values())
+        leaves = {
+            name: p.view_as(p) if nested and p.requires_grad else p.detach().requires_grad_()
+            for name, p in params.items()
+        }
         with torch.enable_grad():
-            value = fun(self, leaves)
-            grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return value.detach(), dict(zip(leaves, grads, strict=True))
+            value = self.asarray(fun(self, leaves))
+            if value.ndim:
+                raise InvalidInputError(f"a gradient needs a scalar; the function returned shape {tuple(value.shape)}")
+            if not value.requires_grad:
+                return value, {name: torch.zeros_like(p) for name, p in params.items()}
+            grads = torch.autograd.grad(
+                value, list(leaves.values()), create_graph=nested, allow_unused=True, materialize_grads=True
+            )
+        return value if nested else value.detach(), dict(zip(leaves, grads, strict=True))
 
     def compile(self, fun: Function) -> Function:
         compiled: Any = torch.compile(fun, dynamic=False)

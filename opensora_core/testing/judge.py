@@ -34,16 +34,16 @@ def execute(ops: Ops, name: str, call: Call, dtype: str) -> list[HostArray]:
     host = [_cast(arg, dtype) for arg in call.args]
     placed = [_place(ops, arg, call.layout) for arg in host]
     if name == "asarray":
-        result = ops.asarray(_lay_out(host[0], call.layout))
+        result = ops.asarray(lay_out(host[0], call.layout))
     elif name == "compile":
         result = ops.compile(lambda *arrays: placed[0](ops, *arrays))(*placed[1:])
     else:
         result = getattr(ops, name)(*placed)
-    for before, after in zip(_arrays(host), _arrays(placed), strict=True):
+    for before, after in zip(arrays_in(host), arrays_in(placed), strict=True):
         after = after if isinstance(after, np.ndarray) else ops.to_numpy(after)
         if before.tobytes() != np.ascontiguousarray(after).tobytes():
             raise AssertionError(f"{name} of {ops.name!r} changed an argument of shape {before.shape}")
-    return [x if isinstance(x, np.ndarray) else np.asarray(ops.to_numpy(x)) for x in _arrays([result])]
+    return [x if isinstance(x, np.ndarray) else np.asarray(ops.to_numpy(x)) for x in arrays_in([result])]
 
 
 def check(ops: Ops, reference: Ops, case: OpCase, call: Call, dtype: str) -> None:
@@ -75,7 +75,7 @@ def allowances(reference: Ops, case: OpCase, call: Call, dtype: str) -> list[flo
     info, limits = ml_dtypes.finfo(dtype), []
     for true, a, b, *moved in zip(truth, plain, narrow_truth, *shaken, strict=True):
         error = _distance(a, b) * float(info.eps) / float(ml_dtypes.finfo(narrow).eps)
-        size = max(map(_size, _arrays(list(call.args)))) if case.bounded_by_input else _size(true)
+        size = max(map(_size, arrays_in(list(call.args)))) if case.bounded_by_input else _size(true)
         floor = float(info.eps) * size + float(info.smallest_subnormal) + max(_distance(x, true) for x in moved)
         limits.append(2 * (error + case.steps * floor))
     return limits
@@ -129,7 +129,7 @@ def _cast(arg: Any, dtype: str) -> Any:
 
 def _place(ops: Ops, arg: Any, layout: str) -> Any:
     def place(x: HostArray) -> Any:
-        y = ops.asarray(_lay_out(x, layout))
+        y = ops.asarray(lay_out(x, layout))
         if isinstance(y, np.ndarray):
             y.flags.writeable = False
         return y
@@ -137,7 +137,7 @@ def _place(ops: Ops, arg: Any, layout: str) -> Any:
     return _map(place, arg)
 
 
-def _lay_out(x: HostArray, layout: str) -> HostArray:
+def lay_out(x: HostArray, layout: str) -> HostArray:
     """Copy the array into the named memory layout."""
     if x.ndim == 0 or layout == "plain":
         return x.copy()
@@ -160,10 +160,10 @@ def _map(function: Callable[[HostArray], Any], arg: Any) -> Any:
     return arg
 
 
-def _arrays(arg: Any) -> list[Any]:
+def arrays_in(arg: Any) -> list[Any]:
     """Every array in lists, tuples and mappings, in order."""
     if isinstance(arg, list | tuple):
-        return [x for item in arg for x in _arrays(item)]
+        return [x for item in arg for x in arrays_in(item)]
     if isinstance(arg, Mapping):
-        return [x for item in arg.values() for x in _arrays(item)]
+        return [x for item in arg.values() for x in arrays_in(item)]
     return [arg] if hasattr(arg, "dtype") else []
