@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .errors import InvalidInputError
 from .ops import Array, Ops
 
 
@@ -24,8 +25,10 @@ def stack(ops: Ops, arrays: Sequence[Array], axis: int = 0) -> Array:
 
 
 def split(ops: Ops, x: Array, parts: int, axis: int) -> list[Array]:
-    """Cut an axis into equal parts."""
+    """Cut an axis into equal parts; raises InvalidInputError if they cannot be equal."""
     axis %= x.ndim
+    if x.shape[axis] % parts:
+        raise InvalidInputError(f"an axis of length {x.shape[axis]} cannot be split into {parts} equal parts")
     size = x.shape[axis] // parts
     key = [slice(None)] * x.ndim
     pieces = []
@@ -42,10 +45,15 @@ def pad_to_multiple(ops: Ops, x: Array, multiples: Sequence[int]) -> Array:
 
 
 def rearrange(ops: Ops, x: Array, pattern: str, **sizes: int) -> Array:
-    """Reshape and permute by an einops-style pattern of named axes, e.g. "b (t s) d -> b t s d" with t=4."""
+    """Reshape and permute by an einops-style pattern of named axes, e.g. "b (t s) d -> b t s d" with t=4.
+
+    Raises InvalidInputError if the two sides name different axes or x does not have the lengths they need.
+    """
     left, right = (_parse(side) for side in pattern.split("->"))
-    lengths = _lengths(left, tuple(x.shape), sizes)
     names = [n for group in left for n in group]
+    if sorted(names) != sorted(n for group in right for n in group) or len(left) != x.ndim:
+        raise InvalidInputError(f"{pattern!r} does not name the {x.ndim} axes of {tuple(x.shape)} alike on both sides")
+    lengths = _lengths(left, tuple(x.shape), sizes)
     x = ops.reshape(x, [lengths[n] for n in names])
     x = ops.permute_dims(x, [names.index(n) for group in right for n in group])
     return ops.reshape(x, [_product([lengths[n] for n in group]) for group in right])
@@ -61,10 +69,10 @@ def _lengths(groups: list[list[str]], shape: tuple[int, ...], known: dict[str, i
         unknown = [n for n in group if n not in lengths]
         rest = _product([lengths[n] for n in group if n in lengths])
         if unknown:
-            lengths[unknown[0]] = size // rest
+            lengths[unknown[0]] = size // rest if rest else 0
             rest *= lengths[unknown[0]]
         if len(unknown) > 1 or rest != size:
-            raise ValueError(f"axis ({' '.join(group)}) of length {size} cannot be split with {known}")
+            raise InvalidInputError(f"axis ({' '.join(group)}) of length {size} cannot be split with {known}")
     return lengths
 
 

@@ -75,9 +75,9 @@ def replace_part(module: M, name: str, function: Callable[[Any], Any]) -> M:
 
 
 def to_backend(ops: Ops, module: M, dtype: str | None = None) -> M:
-    """The same module with its floating parameters on the backend's device, cast to `dtype` (default: ops.dtype)."""
+    """The same module on the backend's device, its floating parameters cast to `dtype` (default: ops.dtype)."""
     dtype = dtype or ops.dtype
-    return tree_map(lambda leaf: ops.asarray(leaf, dtype), module)
+    return tree_map(lambda leaf: ops.asarray(leaf, dtype if "float" in str(leaf.dtype) else None), module)
 
 
 def num_parameters(module: Any) -> int:

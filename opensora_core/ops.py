@@ -18,6 +18,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from .errors import InvalidInputError
+
 Array = Any
 """An array of the backend at hand: np.ndarray, torch.Tensor, cupy.ndarray, or an interposer's Box."""
 DType = Any
@@ -28,6 +30,12 @@ Pattern = Literal["spatial", "temporal", "full"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+PATTERNS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    # axes of [B, T, S, 3, H, D] in the order of attention, and axes of its result in the order [B, T, S, H, D]
+    "spatial": ((3, 0, 1, 4, 2, 5), (0, 1, 3, 2, 4)),
+    "temporal": ((3, 0, 2, 4, 1, 5), (0, 3, 1, 2, 4)),
+    "full": ((3, 0, 4, 1, 2, 5), (0, 2, 1, 3)),
+}
 PRIMITIVES: list[str] = []
 FUSED: list[str] = []
 HALF = ("float16", "bfloat16")
@@ -323,6 +331,7 @@ class Ops:
         cos, sin: angles' cosine and sine, broadcastable to x[..., ::2].
         """
         w = self.widen(x)
+        cos, sin = self.astype(cos, w.dtype), self.astype(sin, w.dtype)
         even, odd = w[..., 0::2], w[..., 1::2]
         pairs = (even * cos - odd * sin, odd * cos + even * sin)
         stacked = self.concat([self.reshape(p, (*p.shape, 1)) for p in pairs], axis=-1)
@@ -363,10 +372,11 @@ class Ops:
         cos, sin: rotary tables [L, D/2] of the attended axis (T for temporal, S for spatial, T·S for full).
         Returns [B, T, S, H, D].
         """
+        if pattern not in PATTERNS:
+            raise InvalidInputError(f"attention pattern {pattern!r} is not one of {', '.join(PATTERNS)}")
         B, T, S, _, H, D = qkv.shape
-        order = {"spatial": (3, 0, 1, 4, 2, 5), "temporal": (3, 0, 2, 4, 1, 5), "full": (3, 0, 4, 1, 2, 5)}[pattern]
+        order, back = PATTERNS[pattern]
         rows = {"spatial": (B, T, H, S, D), "temporal": (B, S, H, T, D), "full": (B, H, T * S, D)}[pattern]
-        back = {"spatial": (0, 1, 3, 2, 4), "temporal": (0, 3, 1, 2, 4), "full": (0, 2, 1, 3)}[pattern]
         packed = self.permute_dims(qkv, order)
         q, k, v = (self.reshape(packed[i], rows) for i in range(3))
         if q_norm is not None:
@@ -399,6 +409,10 @@ class Ops:
         out, _, *kernel = weight.shape
         stride, padding = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
         x = self.pad(x, (0, 0, *padding), (0, 0, *padding), (0,) * (n + 2)) if any(padding) else x
+        if any(size < k for size, k in zip(x.shape[2:], kernel, strict=True)):
+            raise InvalidInputError(
+                f"a kernel {kernel} does not fit an input that is {list(x.shape[2:])} with its padding"
+            )
         sizes = tuple((x.shape[2 + i] - kernel[i]) // stride[i] + 1 for i in range(n))
         columns = []
         for offset in _offsets(kernel):

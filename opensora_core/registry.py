@@ -40,8 +40,11 @@ def backends() -> dict[str, Backend]:
 
 
 def missing_reason(name: str) -> str | None:
-    """Why a backend cannot be used here, with the remedy; None when it can."""
-    backend = backends()[name]
+    """Why a backend cannot be used here, with the remedy; None when it can.
+
+    Raises InvalidInputError for an unknown name.
+    """
+    backend = _find(name)
     if backend.requires and importlib.util.find_spec(backend.requires) is None:
         return f"the package {backend.requires!r} is not installed: pip install 'opensora-core[{backend.extra}]'"
     return None
@@ -61,7 +64,9 @@ def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | N
     Raises InvalidInputError for an unknown name or dtype, MissingDependencyError for an absent package.
     """
     if name == "auto":
-        name = os.environ.get("OPENSORA_BACKEND") or next(n for n in PREFERENCE if missing_reason(n) is None)
+        name = os.environ.get("OPENSORA_BACKEND") or "auto"
+    if name == "auto":
+        name = next(n for n in PREFERENCE if missing_reason(n) is None)
     device = device or os.environ.get("OPENSORA_DEVICE") or "cpu"
     dtype = dtype or os.environ.get("OPENSORA_DTYPE") or "float32"
     if dtype not in DTYPES:
@@ -70,21 +75,29 @@ def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | N
     return ops
 
 
+def _find(name: str) -> Backend:
+    """Look a name up; installed packages are asked only for names that are not built in."""
+    known = BUILTIN if name in BUILTIN else backends()
+    if name not in known:
+        raise InvalidInputError(f"there is no backend {name!r}; known: {', '.join(sorted(known))}, or 'module:Class'")
+    return known[name]
+
+
 def _resolve(name: str) -> type[Ops]:
     if ":" in name:
         return _load(name)
-    known = backends()
-    if name not in known:
-        raise InvalidInputError(f"there is no backend {name!r}; known: {', '.join(sorted(known))}, or 'module:Class'")
+    backend = _find(name)
     if reason := missing_reason(name):
         raise MissingDependencyError(f"backend {name!r}: {reason}")
-    return _load(known[name].target)
+    return _load(backend.target)
 
 
 def _load(target: str) -> type[Ops]:
     module, _, attribute = target.partition(":")
     try:
-        found: type[Ops] = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError, ValueError) as error:
         raise InvalidInputError(f"backend {target!r} cannot be loaded ({error}); expected 'module:Class'") from error
+    if not (isinstance(found, type) and issubclass(found, Ops)):
+        raise InvalidInputError(f"backend {target!r} is {found!r}; expected a class derived from opensora_core.Ops")
     return found

@@ -1,0 +1,136 @@
+import importlib.metadata
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from opensora_backends.numpy_ops import NumpyOps
+from opensora_backends.torch_ops import TorchOps
+from opensora_core import available_backends, get_backend, registry
+from opensora_core.errors import InvalidInputError, MissingDependencyError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for name in ("OPENSORA_BACKEND", "OPENSORA_DEVICE", "OPENSORA_DTYPE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def without_torch(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "torch" else find(name, *a))
+
+
+class Entry:
+    """An installed package's entry point; counts how often it is asked for."""
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+
+@pytest.fixture
+def entry_points(monkeypatch):
+    asked = []
+
+    def lookup(*, group):
+        asked.append(group)
+        return [Entry("stranger", "opensora_backends.numpy_ops:NumpyOps"), Entry("numpy", "hijack:Ops")]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lookup)
+    return asked
+
+
+def test_backends_come_by_name_with_device_and_dtype():
+    ops = get_backend("numpy", dtype="float64")
+    assert (type(ops), ops.name, ops.device, ops.dtype) == (NumpyOps, "numpy", "cpu", "float64")
+    assert isinstance(get_backend("torch"), TorchOps)
+    assert get_backend("numpy") is not get_backend("numpy")
+
+
+def test_auto_takes_the_best_one_present(without_torch):
+    assert get_backend().name == "numpy"
+    assert "torch" not in available_backends()
+    assert "numpy" in available_backends()
+
+
+def test_auto_prefers_torch_where_it_is():
+    assert get_backend("auto").name == "torch"
+    assert {"numpy", "torch"} <= set(available_backends())
+
+
+def test_a_missing_package_names_the_extra(without_torch):
+    with pytest.raises(MissingDependencyError, match=r"'torch' is not installed: pip install 'opensora-core\[torch\]'"):
+        get_backend("torch")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    for ask in (get_backend, registry.missing_reason):
+        with pytest.raises(InvalidInputError, match=r"no backend 'nunpy'; known: .*numpy, torch.*or 'module:Class'"):
+            ask("nunpy")
+
+
+@pytest.mark.parametrize(
+    ("target", "complaint"),
+    [("no.such.module:Ops", "no.such|No module"), ("math:Ops", "no attribute"), (":Ops", "module name"),
+     ("math:pi", "derived from opensora_core.Ops"), ("math:sin", "derived from"), ("builtins:dict", "derived from")],
+)  # fmt: skip
+def test_a_target_that_is_no_backend_is_said(target, complaint):
+    with pytest.raises(InvalidInputError, match=complaint):
+        get_backend(target)
+
+
+def test_a_backend_can_be_named_by_module_and_class():
+    assert isinstance(get_backend("opensora_backends.numpy_ops:NumpyOps"), NumpyOps)
+
+
+def test_an_unknown_dtype_lists_the_legal_ones():
+    with pytest.raises(InvalidInputError, match="'fp16' is not one of float64, float32, bfloat16, float16"):
+        get_backend("numpy", dtype="fp16")
+
+
+def test_a_device_numpy_does_not_have_is_refused():
+    with pytest.raises(InvalidInputError, match="runs on device 'cpu', not 'cuda:0'"):
+        get_backend("numpy", device="cuda:0")
+
+
+def test_the_environment_fills_what_is_not_given(monkeypatch):
+    monkeypatch.setenv("OPENSORA_BACKEND", "numpy")
+    monkeypatch.setenv("OPENSORA_DTYPE", "bfloat16")
+    assert (get_backend().name, get_backend().dtype) == ("numpy", "bfloat16")
+    assert get_backend(dtype="float64").dtype == "float64"
+    assert get_backend("torch").name == "torch"
+    monkeypatch.setenv("OPENSORA_BACKEND", "auto")
+    assert get_backend().name in ("torch", "numpy")
+    monkeypatch.setenv("OPENSORA_BACKEND", "nonsense")
+    with pytest.raises(InvalidInputError, match="nonsense"):
+        get_backend()
+    monkeypatch.setenv("OPENSORA_DEVICE", "tpu")
+    with pytest.raises(InvalidInputError, match="not 'tpu'"):
+        get_backend("numpy")
+
+
+def test_installed_packages_are_asked_only_when_they_could_answer(entry_points):
+    get_backend("numpy")
+    assert entry_points == []
+    assert isinstance(get_backend("stranger"), NumpyOps)
+    assert set(entry_points) == {"opensora.backends"}
+    assert "stranger" in available_backends()
+
+
+def test_an_entry_point_cannot_take_a_built_in_name(entry_points):
+    assert registry.backends()["numpy"] == registry.BUILTIN["numpy"]
+
+
+def test_importing_asks_for_no_entry_points_and_loads_no_backend():
+    code = (
+        "import importlib.metadata, sys\n"
+        "importlib.metadata.entry_points = None\n"
+        "import opensora_core, opensora_core.registry\n"
+        "assert not [m for m in sys.modules if m.startswith(('opensora_backends', 'torch'))]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
