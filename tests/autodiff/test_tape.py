@@ -143,9 +143,9 @@ def test_only_the_shape_of_summands_is_kept():
 def test_a_long_chain_neither_recurses_nor_leaks():
     def chain(ops, p):
         y = p["x"]
-        for _ in range(20_000):
+        for _ in range(5_000):
             y = y + 1.0
         return y
 
     value, grads = OPS.value_and_grad(chain, {"x": np.asarray(0.0)})
-    assert (value, grads["x"]) == (20_000.0, 1.0)
+    assert (value, grads["x"]) == (5_000.0, 1.0)
