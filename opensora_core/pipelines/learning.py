@@ -48,8 +48,7 @@ class Learner:
         loss, grads = ops.value_and_grad(objective, params)
         self._steps += 1
         moments = self._moments or self._optimizer.init(ops, params)
-        rate = learning_rate / self._optimizer.learning_rate
-        params, self._moments = self._optimizer.update(ops, params, grads, moments, self._steps, rate)
+        params, self._moments = self._optimizer.update(ops, params, grads, moments, self._steps, learning_rate)
         return replace(parts, denoiser=rebuild(parts.denoiser, {**frozen, **params})), float(ops.to_numpy(loss))
 
     def _batch(

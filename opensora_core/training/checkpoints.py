@@ -50,22 +50,18 @@ def latest_checkpoint(ops: Ops, folder: Path, like: TrainState) -> TrainState | 
             continue
         expected = {name: tuple(a.shape) for name, a in _flatten(like).items()}
         check_state(expected, {name: tuple(a.shape) for name, a in tensors.items()})
-        groups = [
-            {name.removeprefix(prefix): ops.asarray(a) for name, a in tensors.items() if name.startswith(prefix)}
-            for prefix in ("params/", "ema/", "mean/", "square/")
-        ]
-        return TrainState(int(config["step"]), groups[0], groups[1], AdamState(groups[2], groups[3]))
+        params, ema = (
+            {name: ops.asarray(tensors[prefix + name]) for name in like.params} for prefix in ("params/", "ema/")
+        )
+        moments = AdamState(ops.asarray(tensors["mean"]), ops.asarray(tensors["square"]))
+        return TrainState(int(config["step"]), params, ema, moments)
     return None
 
 
 def _flatten(state: TrainState) -> dict[str, Array]:
-    groups: dict[str, Mapping[str, Array]] = {
-        "params/": state.params,
-        "ema/": state.ema,
-        "mean/": state.moments.mean,
-        "square/": state.moments.square,
-    }
-    return {prefix + name: a for prefix, group in groups.items() for name, a in group.items()}
+    groups: dict[str, Mapping[str, Array]] = {"params/": state.params, "ema/": state.ema}
+    named = {prefix + name: a for prefix, group in groups.items() for name, a in group.items()}
+    return {**named, "mean": state.moments.mean, "square": state.moments.square}
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -81,7 +81,7 @@ def pretrain(
 
         loss, grads = ops.value_and_grad(loss_of, params)
         rate = min(1.0, step / 100, (steps - step + 1) / (0.3 * steps))
-        params, state = optimizer.update(ops, params, grads, state, step, rate)
+        params, state = optimizer.update(ops, params, grads, state, step, rate * optimizer.learning_rate)
         if step % 100 == 0 or step == steps:
             yield step, float(ops.to_numpy(loss)), rebuild(model, params).encoder
 

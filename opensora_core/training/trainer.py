@@ -111,11 +111,9 @@ class Trainer:
         value = float(ops.to_numpy(loss))
         if not np.isfinite(value):
             raise NonFiniteError(f"the training loss is {value} at step {state.step + 1} of stage {stage.name!r}")
-        params, moments = self._optimizer.update(
-            ops, trained, grads, state.moments, state.step + 1, stage.rate(local) / self._optimizer.learning_rate
-        )
+        params, moments = self._optimizer.update(ops, trained, grads, state.moments, state.step + 1, stage.rate(local))
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
-        ema = {**state.ema, **ema_update({n: state.ema[n] for n in params}, params, decay)}
+        ema = {**state.ema, **ema_update(ops, state.ema, params, decay)}
         self.state = TrainState(state.step + 1, {**state.params, **params}, ema, moments)
         return value
 
