@@ -103,7 +103,7 @@ def sample_window(
         ops,
         velocity,
         ops.asarray(start, dtype),
-        sampling_timesteps(request.num_inference_steps),
+        sampling_timesteps(request.num_inference_steps, ratio=parts.config.timestep_shift),
         mask=None if given is None else given.mask,
         noise=_step_noise(ops, request.seed, window, batch, shape, dtype),
     )

@@ -62,7 +62,7 @@ class Learner:
         host = {
             "latents": latents,
             "noise": rng.standard_normal(latents.shape, dtype=np.float32),
-            "t": training_timesteps(rng, n),
+            "t": training_timesteps(rng, n, ratio=parts.config.timestep_shift),
             "drop": np.asarray(rng.random(n) < self._dropout),
             "fps": np.full(n, 120.0 if latents.shape[2] == 1 else parts.config.fps, np.float32),
         }

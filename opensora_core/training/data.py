@@ -42,7 +42,7 @@ def make_batch(recipe: Recipe, step: int, tokenizer: WordTokenizer, encode: Enco
     arrays: dict[str, NDArray[Any]] = {
         "latents": latents,
         "noise": rng.standard_normal(latents.shape, dtype=np.float32),
-        "t": training_timesteps(rng, n),
+        "t": training_timesteps(rng, n, ratio=recipe.timestep_shift),
         "ids": ids,
         "text_mask": text_mask,
         "fps": np.asarray(fps, np.float32),

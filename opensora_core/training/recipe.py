@@ -70,6 +70,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"  # of the network's arithmetic; master weights are always float32
     prediction: Prediction = "velocity"
+    timestep_shift: float = 1.0  # above 1 spends more of the training on high noise, see `shift_timesteps`
     ema_decay: float = 0.999
     frozen: tuple[str, ...] = ("rope.freqs",)
 
