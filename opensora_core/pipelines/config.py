@@ -25,8 +25,8 @@ class OpenSoraConfig:
     and attention heads. num_frames, height, width, fps: of a generated video; num_frames is also the length of one
     window, longer videos are generated window by window. num_inference_steps, guidance_scale: of the sampler.
     patch_size, qk_norm, pred_sigma, input_sq_size, frame_time_fps, pooled_caption: see STDiT3Config.
-    prediction: what the denoiser puts out. timestep_shift: how far the
-    sampler's steps are moved towards noise (`shift_timesteps`). text: the word-level text encoder; vocabulary: the words it knows.
+    prediction: what the denoiser puts out. timestep_shift: how far the sampler moves its steps towards noise
+    (`shift_timesteps`). text: the word-level text encoder; vocabulary: the words it knows.
     codec: the autoencoder.
     """
 
