@@ -91,12 +91,12 @@ class OpenSora:
         return _last(self.stream(prompt, image=image, **options))
 
     def extend_video(
-        self, video: Any, prompt: str = "", num_frames: int = 16, condition_frames: int = 5, **options: Any
+        self, video: Any, prompt: str = "", num_frames: int = 16, condition_frames: int | None = None, **options: Any
     ) -> Video:
         """Continue a video (Video, path or uint8 frames) by num_frames new frames; the given frames stay as they are.
 
-        condition_frames: how many of its last frames the model sees. Size and fps are the video's own; other options as
-        for `generate_from_text`.
+        condition_frames: how many of its last frames the model sees, by default 5, or fewer if its window is shorter.
+        Size and fps are the video's own; other options as for `generate_from_text`.
         """
         clip = as_video(video)
         if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
@@ -115,7 +115,7 @@ class OpenSora:
         *,
         image: Any = None,
         video: Video | None = None,
-        condition_frames: int = 5,
+        condition_frames: int | None = None,
         negative_prompt: str | None = None,
         prompt_embeds: Any = None,
         prompt_mask: Any = None,

@@ -34,7 +34,7 @@ def run(
     prompt: Prompt,
     frames: Frames,
     *,
-    condition_frames: int,
+    condition_frames: int | None,
     redraw_given: bool,
     check_finite: CheckFinite,
 ) -> Iterator[Progress | Frames]:

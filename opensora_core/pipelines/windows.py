@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ..errors import InvalidInputError
 
+CONDITION_FRAMES = 5  # carried from window to window unless told otherwise, or as many as leave room for a new frame
+
 
 @dataclass(frozen=True)
 class Window:
@@ -21,13 +23,19 @@ class Window:
         return self.num_frames - self.given
 
 
-def plan_windows(existing: int, new_frames: int, window_frames: int, condition_frames: int, group: int) -> list[Window]:
+def plan_windows(
+    existing: int, new_frames: int, window_frames: int, condition_frames: int | None, group: int
+) -> list[Window]:
     """Cut the generation of `new_frames` after `existing` ones into windows of at most `window_frames`.
 
     Each window but a very first one is given the last `condition_frames` frames, or as many as exist, rounded down to
     whole groups of the autoencoder: 1, 1 + group, 1 + 2·group ... Raises InvalidInputError when a window would have no
     room for new frames.
     """
+    if condition_frames is None:
+        if existing == 0 and new_frames <= window_frames:
+            return [Window(0, new_frames, 0)]
+        condition_frames = min(CONDITION_FRAMES, window_frames - 1)
     if not 1 <= condition_frames < window_frames:
         raise InvalidInputError(
             f"condition_frames={condition_frames} must be from 1 to {window_frames - 1}: a window holds "
