@@ -23,6 +23,14 @@ class TorchOps(Ops):
 
     name = "torch"
 
+    def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
+        try:
+            torch.empty(1, device=device, dtype=_torch_dtype(dtype))
+        except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InvalidInputError(f"torch cannot keep {dtype} on device {device!r} here: {reason}") from error
+        super().__init__(device, dtype)
+
     # ------------------------------------------------------------------ data
 
     def asarray(self, x: Any, dtype: DType | None = None) -> Array:
