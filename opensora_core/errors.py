@@ -38,12 +38,16 @@ class LimitError(OpenSoraError, MemoryError):
 class WeightsError(OpenSoraError, KeyError):
     """A checkpoint lacks a weight, has one too many, or one of another shape."""
 
+    exit_code = 2
+
     def __str__(self) -> str:  # KeyError would print the repr of its message
         return str(self.args[0]) if self.args else ""
 
 
 class FileFormatError(OpenSoraError, ValueError):
     """A file is damaged, truncated, or breaks a limit of its format."""
+
+    exit_code = 2
 
 
 class NonFiniteError(OpenSoraError, ArithmeticError):
