@@ -55,6 +55,12 @@ def available_backends() -> list[str]:
     return [name for name in backends() if missing_reason(name) is None]
 
 
+def automatic() -> str:
+    """Name of the backend that "auto" stands for: OPENSORA_BACKEND, or the best one that can be used here."""
+    chosen = os.environ.get("OPENSORA_BACKEND") or "auto"
+    return chosen if chosen != "auto" else next(n for n in PREFERENCE if missing_reason(n) is None)
+
+
 def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | None = None) -> Ops:
     """Return the tensor ops of a backend.
 
@@ -64,9 +70,7 @@ def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | N
     Raises InvalidInputError for an unknown name or dtype, MissingDependencyError for an absent package.
     """
     if name == "auto":
-        name = os.environ.get("OPENSORA_BACKEND") or "auto"
-    if name == "auto":
-        name = next(n for n in PREFERENCE if missing_reason(n) is None)
+        name = automatic()
     device = device or os.environ.get("OPENSORA_DEVICE") or "cpu"
     dtype = dtype or os.environ.get("OPENSORA_DTYPE") or "float32"
     if dtype not in DTYPES:
