@@ -28,19 +28,23 @@ _MAX_SIDES = {".mp4": 16384, ".gif": 65535, ".webp": 16383}
 
 
 def save(
-    video: Video, path: str | os.PathLike[str], *, scale: int = 1, crf: int = 12, lossless: bool | None = None
+    video: Video,
+    path: str | os.PathLike[str],
+    *,
+    scale: int = 1,
+    crf: int = 12,
+    lossless: bool | None = None,
+    overwrite: bool = True,
 ) -> Path:
     """Write `video` in the format that the suffix of `path` names: see `Video.save`."""
     target = Path(path)
-    suffix = _checked_suffix(os.fspath(path), target)
-    _check_options(suffix, scale, crf, lossless)
-    _check_fits(video, target, suffix, scale)
+    suffix = check(video, path, scale=scale, crf=crf, lossless=lossless)
     record = Record(video.fps, video.num_frames, video.height, video.width, scale, dict(video.metadata))
     pictures = enlarged(video, scale)
     if not suffix:
-        _write_folder(target, pictures, record)
+        _write_folder(target, pictures, record, overwrite)
         return target
-    with atomic_file(target) as temporary:
+    with atomic_file(target, overwrite=overwrite) as temporary:
         if suffix == ".mp4":
             write_mp4(temporary, pictures, record, crf)
         elif suffix == ".gif":
@@ -52,19 +56,23 @@ def save(
     return target
 
 
-def enlarged(video: Video, scale: int) -> Iterator[Pixels]:
-    """The frames `[H, W, 3]` one by one, every pixel repeated `scale` times each way."""
-    for pixels in video.frames:
-        yield pixels if scale == 1 else pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+def check(
+    video: Video, path: str | os.PathLike[str], *, scale: int = 1, crf: int = 12, lossless: bool | None = None
+) -> str:
+    """Refuse what the format could not hold, as `save` does; return the suffix, "" for a folder of frames.
+
+    Looks at length, size and rate of `video`, not at its frames: one of zeros tells beforehand.
+    """
+    target = Path(path)
+    suffix = suffix_of(path)
+    _check_options(suffix, scale, crf, lossless)
+    _check_fits(video, target, suffix, scale)
+    return suffix
 
 
-def is_small(video: Video) -> bool:
-    """Whether lossless WebP costs little; of a tiny clip it is smaller than a lossy one, and colours stay crisp."""
-    return video.frames.nbytes <= _SMALL_BYTES
-
-
-def _checked_suffix(text: str, target: Path) -> str:
-    """The suffix in lower case, "" for a folder of frames."""
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """The suffix in lower case, "" for a folder of frames; InvalidInputError for a format that is not written."""
+    text, target = os.fspath(path), Path(path)
     if text and (text.endswith(("/", os.sep)) or target.is_dir() or not target.suffix):
         return ""
     suffix = target.suffix.lower()
@@ -74,6 +82,17 @@ def _checked_suffix(text: str, target: Path) -> str:
             "that ends in '/' for a folder of PNG frames"
         )
     return suffix
+
+
+def enlarged(video: Video, scale: int) -> Iterator[Pixels]:
+    """The frames `[H, W, 3]` one by one, every pixel repeated `scale` times each way."""
+    for pixels in video.frames:
+        yield pixels if scale == 1 else pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def is_small(video: Video) -> bool:
+    """Whether lossless WebP costs little; of a tiny clip it is smaller than a lossy one, and colours stay crisp."""
+    return video.frames.nbytes <= _SMALL_BYTES
 
 
 def _check_options(suffix: str, scale: int, crf: int, lossless: bool | None) -> None:
@@ -183,7 +202,7 @@ def _write_png(path: Path, pixels: Pixels, record: Record) -> None:
     Image.fromarray(pixels).save(path, "PNG", pnginfo=info)
 
 
-def _write_folder(folder: Path, pictures: Iterable[Pixels], record: Record) -> None:
-    with atomic_folder(folder) as temporary:
+def _write_folder(folder: Path, pictures: Iterable[Pixels], record: Record, overwrite: bool) -> None:
+    with atomic_folder(folder, overwrite=overwrite) as temporary:
         for index, pixels in enumerate(pictures):
             _write_png(temporary / f"frame_{index:04d}.png", pixels, record)

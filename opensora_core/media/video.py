@@ -149,7 +149,13 @@ class Video:
         return 10 * math.log10(255**2 * self.frames.size / total) if total else math.inf
 
     def save(
-        self, path: str | os.PathLike[str], *, scale: int = 1, crf: int = 12, lossless: bool | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        scale: int = 1,
+        crf: int = 12,
+        lossless: bool | None = None,
+        overwrite: bool = True,
     ) -> Path:
         """Write the video in the format its suffix names, whole or not at all, and return the path.
 
@@ -165,13 +171,13 @@ class Video:
 
         `scale` repeats every pixel that many times each way, so that a tiny video can be watched at a pleasant size; an
         even one also keeps its colours crisp in mp4. Rate, size and metadata are written into the file's comment;
-        `Video.load` reads them and undoes `scale`.
+        `Video.load` reads them and undoes `scale`. With `overwrite=False` whatever exists is refused.
 
         Raises InvalidInputError for an unknown suffix, a path that cannot be written, or options outside their range.
         """
         from opensora_core.media.encode import save
 
-        return save(self, path, scale=scale, crf=crf, lossless=lossless)
+        return save(self, path, scale=scale, crf=crf, lossless=lossless, overwrite=overwrite)
 
     @staticmethod
     def load(path: str | os.PathLike[str], *, limits: MediaLimits | None = None) -> Video:

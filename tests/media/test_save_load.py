@@ -237,3 +237,25 @@ def test_a_file_edited_elsewhere_keeps_its_new_size(tmp_path: Path) -> None:
         comment = image.info["comment"]
         image.resize((48, 48)).save(tmp_path / "big.gif", comment=comment)
     assert read_video(tmp_path / "big.gif").shape == (1, 48, 48, 3)
+
+
+def test_what_a_format_cannot_hold_is_known_before_there_are_frames():
+    zeros = np.broadcast_to(np.uint8(0), (20_000, 4000, 4000, 3))  # 900 GiB, of which not one byte exists
+    assert encode.check(Video(zeros, 24.0), "a.mp4") == ".mp4"
+    assert encode.check(Video(zeros, 24.0), "frames/") == ""
+    with pytest.raises(InvalidInputError, match="20000 pixels"):
+        encode.check(Video(zeros, 24.0), "a.mp4", scale=5)
+    with pytest.raises(InvalidInputError, match="at most 50 frames a second"):
+        encode.check(Video(zeros, 60.0), "a.gif")
+    with pytest.raises(InvalidInputError, match=r"'\.avi'"):
+        encode.suffix_of("a.avi")
+
+
+@pytest.mark.parametrize("name", ["a.png", "frames/"])
+def test_an_existing_file_is_left_alone_when_overwriting_is_not_allowed(name, tmp_path):
+    old, new = (Video(np.full((1, 8, 8, 3), level, np.uint8), 8.0) for level in (10, 200))
+    path = f"{tmp_path}/{name}"
+    old.save(path, overwrite=False)
+    with pytest.raises(InvalidInputError, match="exists already"):
+        new.save(path, overwrite=False)
+    assert Video.load(path) == old
