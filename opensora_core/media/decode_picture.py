@@ -28,7 +28,7 @@ def open_picture(file: IO[bytes], name: str, limits: MediaLimits) -> Source | No
     if image is None:
         file.seek(0)
         return None
-    record = _record(image)
+    record = _record(image, name)
     with decoding(name):
         count = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
     limits.check_length(name, count, 0.0)
@@ -50,7 +50,7 @@ def open_folder(folder: Path, limits: MediaLimits) -> Source:
     paths = [path for _, path in numbered]
     with open(checked_file(paths[0], limits), "rb") as file:
         image = open_image(file, str(paths[0]), limits)
-        record = _record(image) if image else None
+        record = _record(image, str(paths[0])) if image else None
     fps = record.fps if record else None
     step = 1 / (fps or 1.0)
     frames = (
@@ -60,8 +60,8 @@ def open_folder(folder: Path, limits: MediaLimits) -> Source:
     return Source(str(folder), frames, fps, steady=True, record=record)
 
 
-def _record(image: Image.Image) -> Record | None:
-    with decoding("the comment of the image"):
+def _record(image: Image.Image, name: str) -> Record | None:
+    with decoding(f"the comment of {name}"):
         comment = image.info.get("comment") or image.info.get("Comment") or image.getexif().get(EXIF_DESCRIPTION)
     return Record.from_comment(comment)
 
