@@ -189,13 +189,16 @@ class OpenSora:
         pixels = np.asarray(frames.frames if isinstance(frames, Video) else frames)
         return to_latents(self.ops, self._parts, pixels if pixels.ndim == 5 else pixels[None])
 
-    def decode(self, latents: Any, num_frames: int | None = None) -> NDArray[np.uint8]:
-        """Latents [B, C, T', h, w] -> uint8 frames [B, T, H, W, 3]."""
+    def decode(
+        self, latents: Any, num_frames: int | None = None, height: int | None = None, width: int | None = None
+    ) -> NDArray[np.uint8]:
+        """Latents [B, C, T', h, w] -> uint8 frames [B, T, H, W, 3]: all that they hold, or as many as were encoded."""
         z = self.ops.asarray(latents)
         check_latents(z.shape, self.config)
         rows, columns = self.config.codec.block[1:]
         frames = num_frames or self._parts.codec.frames_of(z.shape[2])
-        return to_frames(self.ops, self._parts, z, frames, z.shape[3] * rows, z.shape[4] * columns)
+        size = (height or z.shape[3] * rows, width or z.shape[4] * columns)
+        return to_frames(self.ops, self._parts, z, frames, *size)
 
     def train_step(self, latents: Any, text: list[str], *, seed: int, learning_rate: float = 1e-4) -> float:
         """One AdamW step of the denoiser on latents [B, C, T, h, w] and their B captions; returns the loss.

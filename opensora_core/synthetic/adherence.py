@@ -54,6 +54,12 @@ def score(videos: Sequence[NDArray[np.uint8]], scenes: Sequence[Scene], *, still
     )
 
 
+def misread(video: NDArray[np.uint8], scene: Scene, *, still_image: bool = False) -> tuple[str, ...]:
+    """The attributes that a clip uint8 [T, H, W, 3] shows otherwise than its scene says."""
+    right = _right(read(video), scene, still_image)
+    return tuple(name for name, good in zip(ATTRIBUTES, right, strict=True) if not good)
+
+
 def _right(reading: Reading, scene: Scene, still_image: bool) -> list[bool]:
     right = {name: getattr(reading, name) == getattr(scene, name) for name in ATTRIBUTES}
     right["size"] |= scene.motion in ("grow", "shrink")
