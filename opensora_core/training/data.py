@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from queue import Queue
 from typing import Any
@@ -76,7 +76,7 @@ def _draw_clips(
     return np.stack(clips), captions, rates
 
 
-def prefetch(make: Callable[[int], Batch], first: int, stop: int, depth: int = 4) -> Iterator[Batch]:
+def prefetch(make: Callable[[int], Batch], first: int, stop: int, depth: int = 4) -> Generator[Batch, None, None]:
     """Yield make(first), ..., make(stop - 1), prepared ahead by one thread."""
     queue: Queue[Batch | BaseException] = Queue(depth)
     done = threading.Event()

@@ -2,11 +2,14 @@
 
 The encoder is then frozen, as Open-Sora freezes T5: the denoiser trains on features in which each attribute is already
 linearly readable.
+
+python -m opensora_core.training.text_pretraining -o text.safetensors --backend torch
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..derived import mean
-from ..module import rebuild, state_dict, to_backend
+from ..module import rebuild, state_dict, to_backend, tree_map
 from ..nn.init import RandomInit
 from ..nn.layers import Linear
 from ..ops import Array, Ops
 from ..random import generator
-from ..synthetic.prompts import describe
+from ..registry import get_backend
+from ..synthetic.prompts import describe, vocabulary
 from ..synthetic.scene import BACKGROUNDS, COLORS, MOTIONS, SHAPES, SIZES
 from ..synthetic.world import FULL, World
-from ..text.encoder import TextEncoder
+from ..text.encoder import TextEncoder, TextEncoderConfig
 from ..text.tokenizer import WordTokenizer
 from .optimizer import AdamW
+from .text_file import save_text_encoder
 
 CLASSES = {"shape": SHAPES, "color": COLORS, "background": BACKGROUNDS, "size": SIZES, "motion": MOTIONS}
 Batch = dict[str, NDArray[Any]]
@@ -103,3 +108,23 @@ def caption_batch(
             value = "still" if attribute == "motion" and still_image else getattr(scene, attribute)
             target[row, classes.index(value)] = 1.0
     return {"ids": np.stack(ids), "mask": np.stack(masks), **{f"target{i}": t for i, t in enumerate(targets)}}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and save; the file is written anew at every report, so that training may be stopped at any time."""
+    parser = argparse.ArgumentParser(description="Pretrain the embedded model's text encoder.")
+    parser.add_argument("-o", "--output", default="text.safetensors", help="file to write")
+    parser.add_argument("--backend", default="auto", help="tensor backend (default: torch if it is installed)")
+    for name, default in (("steps", 3000), ("batch_size", 64), ("seed", 0)):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=f"default {default}")
+    options = parser.parse_args(arguments)
+    ops, tokenizer = get_backend(options.backend), WordTokenizer(vocabulary())
+    encoder = TextEncoder.create(TextEncoderConfig(len(tokenizer)), RandomInit(options.seed))
+    sizes = {"steps": options.steps, "batch_size": options.batch_size, "seed": options.seed}
+    for step, loss, trained in pretrain(ops, encoder, tokenizer, **sizes):
+        save_text_encoder(tree_map(ops.to_numpy, trained), tokenizer, options.output)
+        print(f"step {step}/{options.steps}: loss {loss:.5f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

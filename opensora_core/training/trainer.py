@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Trainer:
 
     # ------------------------------------------------------------------ running
 
-    def run(self, *, seconds: float | None = None, checkpoint_every: float = 300.0) -> Iterator[Progress]:
+    def run(self, *, seconds: float | None = None, checkpoint_every: float = 300.0) -> Generator[Progress, None, None]:
         """Train until the recipe ends or `seconds` have passed, yielding after every step.
 
         A checkpoint is written every `checkpoint_every` seconds, at the end, and when the caller stops iterating.
@@ -96,7 +96,7 @@ class Trainer:
                 if seconds is not None and now - start > seconds:
                     return
         finally:
-            batches.close()  # type: ignore[attr-defined]
+            batches.close()
             if self.state.step > first:
                 self.save()
 

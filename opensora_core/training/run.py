@@ -1,0 +1,144 @@
+"""A training run in a folder of its own, which holds all it takes to go on.
+
+recipe.toml       what is trained
+model/            a whole model: text encoder, autoencoder, vocabulary, and the denoiser as last exported
+step-NNNNNNNN/    the newest checkpoints
+log.jsonl         one line a step
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInputError
+from ..module import state_dict
+from ..ops import Ops
+from ..pipelines.config import OpenSoraConfig
+from ..pipelines.opensora import OpenSora
+from ..pipelines.training import around, make_trainer, trained_model
+from ..serialization.atomic import atomic_file
+from .codec_file import load_codec
+from .recipe import Recipe, load_recipe
+from .text_file import load_text_encoder
+from .trainer import Progress, Trainer
+
+RECIPE, MODEL = "recipe.toml", "model"
+
+
+class Run:
+    """One training run.
+
+    Args:
+        folder: where it lives.
+        base: the model whose text encoder, autoencoder and vocabulary it uses.
+        trainer: trains the new denoiser.
+    """
+
+    def __init__(self, folder: Path, base: OpenSora, trainer: Trainer) -> None:
+        self.folder, self.base, self.trainer = folder, base, trainer
+
+    @classmethod
+    def start(cls, folder: Path, recipe: Path, base: OpenSora, *, compile: bool = False) -> Run:
+        """Begin in a folder that holds no run yet; raises InvalidInputError if it does, or if nothing fits."""
+        if exists(folder):
+            raise InvalidInputError(f"{folder} holds a training run already: go on with it (resume), or choose another")
+        trainer = make_trainer(base, load_recipe(recipe), folder, compile=compile)
+        run = cls(folder, base, trainer)
+        run._prepare(recipe)
+        return run
+
+    @classmethod
+    def resume(
+        cls,
+        folder: Path,
+        ops: Ops,
+        *,
+        recipe: Path | None = None,
+        base: OpenSora | None = None,
+        compile: bool = False,
+    ) -> Run:
+        """Go on from the newest checkpoint; a recipe or base model that is given replaces the run's own."""
+        if not exists(folder):
+            raise InvalidInputError(f"{folder} holds no training run to resume")
+        base = base or OpenSora.from_pretrained(folder / MODEL, backend=ops)
+        recipe = recipe or folder / RECIPE
+        trainer = make_trainer(base, load_recipe(recipe), folder, compile=compile)
+        trainer.resume()
+        run = cls(folder, base, trainer)
+        run._prepare(recipe)
+        return run
+
+    def _prepare(self, recipe: Path) -> None:
+        """Make the folder self-contained."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if recipe != self.folder / RECIPE:
+            with atomic_file(self.folder / RECIPE) as temporary:
+                shutil.copyfile(recipe, temporary)
+        self.export(self.folder / MODEL)
+
+    @property
+    def step(self) -> int:
+        """Finished steps of the whole run."""
+        return self.trainer.state.step
+
+    @property
+    def total(self) -> int:
+        """Steps of the recipe."""
+        return self.trainer.recipe.total_steps
+
+    def steps(self, seconds: float | None = None) -> Generator[Progress, None, None]:
+        """Train until the recipe ends or the time is up; closing the iterator saves a checkpoint."""
+        return self.trainer.run(seconds=seconds)
+
+    def export(self, folder: Path | None = None, *, dtype: str | None = None) -> Path:
+        """Write a whole model with the averaged weights, by default the run's own `model`."""
+        return trained_model(self.base, self.trainer).save(folder or self.folder / MODEL, dtype=dtype)
+
+
+def exists(folder: Path) -> bool:
+    """Whether a folder holds a training run, perhaps one without a recipe of its own."""
+    return (folder / RECIPE).exists() or (folder / "log.jsonl").exists() or any(folder.glob("step-*"))
+
+
+def assemble(
+    recipe: Recipe,
+    ops: Ops,
+    *,
+    init: Path | None = None,
+    text_encoder: Path | None = None,
+    codec: Path | None = None,
+) -> OpenSora:
+    """Return the model that a run starts from: a folder's (default: the embedded one), or made of parts in files.
+
+    text_encoder, codec: files of `text_pretraining`, and of `fit_codec` or `refiner`, in place of the folder's parts;
+    with both, no folder is needed. The denoiser is the recipe's, untrained.
+    """
+    config, state = OpenSoraConfig.preset("embedded"), {}
+    if init is not None or text_encoder is None or codec is None:
+        base = OpenSora.from_pretrained(init, backend=ops)
+        config, state = base.config, base.state_dict()
+    if text_encoder is not None:
+        encoder, tokenizer = load_text_encoder(text_encoder)
+        config = replace(config, text=encoder.config, vocabulary=tokenizer.vocabulary)
+        state = _with_part(state, "text_encoder", encoder)
+    if codec is not None:
+        block_codec = load_codec(codec)
+        config = replace(config, codec=block_codec.config)
+        state = _with_part(state, "codec", block_codec)
+    model = OpenSora(around(config, recipe), backend=ops)
+    fresh = {name: array for name, array in model.state_dict().items() if name.startswith("denoiser.")}
+    model.load_state_dict({**_without(state, "denoiser"), **fresh})
+    return model
+
+
+def _with_part(state: dict[str, Any], part: str, module: Any) -> dict[str, Any]:
+    weights = {f"{part}.{name}": array for name, array in state_dict(module).items()}
+    return {**_without(state, part), **weights}
+
+
+def _without(state: dict[str, Any], part: str) -> dict[str, Any]:
+    return {name: array for name, array in state.items() if not name.startswith(f"{part}.")}
