@@ -1,0 +1,54 @@
+"""The verbs of `opensora` put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .backends import backends
+from .doctor import doctor
+from .generate import animate, extend, generate
+from .info import info
+from .program import Program
+from .verb import verb
+from .verify import verify
+
+VERBS = {
+    "Make videos": (generate, animate, extend),
+    "Inspect": (info, backends),
+    "Check": (doctor, verify),
+}
+
+app = typer.Typer(
+    cls=Program,
+    name="opensora",
+    help="Text, images and clips to video, on NumPy, Torch and others alike.",
+    context_settings={"help_option_names": ["--help", "-h"]},
+    pretty_exceptions_enable=False,
+)
+for panel, functions in VERBS.items():
+    for function in functions:
+        app.command(rich_help_panel=panel)(verb(function))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from opensora_core import __version__
+
+        typer.echo(f"opensora-core {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> int:
+    """Text, images and clips to video, on NumPy, Torch and others alike."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+    return 0

@@ -1,0 +1,129 @@
+"""generate, animate, extend: a video from a prompt, from an image, from a clip."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from .options import Argument, ModelOptions, Option, SamplingOptions, SavingOptions, SizeOptions
+from .saving import check_paths, plan
+from .screen import Screen
+
+if TYPE_CHECKING:
+    from ..pipelines.opensora import OpenSora
+
+Words = Annotated[str, Argument(metavar="PROMPT", help="What happens in the video.")]
+
+
+def generate(
+    screen: Screen,
+    prompt: Annotated[str, Argument(metavar="PROMPT", help="What the video shows, in English.")],
+    saving: SavingOptions,
+    size: SizeOptions,
+    sampling: SamplingOptions,
+    model: ModelOptions,
+) -> None:
+    """Make a video of what PROMPT says.
+
+    Example: opensora generate "a red circle moves right on a blue background" -o out.mp4
+    """
+    check_paths(saving)
+    _make(screen, model, saving, prompt, **size.settings(), **sampling.settings())
+
+
+def animate(
+    screen: Screen,
+    image: Annotated[Path, Argument(metavar="IMAGE", help="The first frame: PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF.")],
+    saving: SavingOptions,
+    size: SizeOptions,
+    sampling: SamplingOptions,
+    model: ModelOptions,
+    prompt: Words = "",
+) -> None:
+    """Make a video that begins with IMAGE, scaled and cropped to the video's size.
+
+    Example: opensora animate ball.png "the ball moves up" -o ball.mp4
+    """
+    from ..media.images import read_image
+
+    check_paths(saving)
+    _make(screen, model, saving, prompt, image=read_image(image), **size.settings(), **sampling.settings())
+
+
+def extend(
+    screen: Screen,
+    video: Annotated[
+        Path, Argument(metavar="VIDEO", help="The clip to continue: a video file, an animation, a folder of frames.")
+    ],
+    saving: SavingOptions,
+    sampling: SamplingOptions,
+    model: ModelOptions,
+    prompt: Words = "",
+    num_frames: Annotated[int, Option(min=1, help="How many new frames.", rich_help_panel="Video")] = 16,
+    condition_frames: Annotated[
+        int | None, Option(min=1, help="How many of the last frames the model sees: 5.", rich_help_panel="Video")
+    ] = None,
+    height: Annotated[
+        int | None, Option(min=1, help="Bring the clip to this height first.", rich_help_panel="Video")
+    ] = None,
+    width: Annotated[
+        int | None, Option(min=1, help="Bring the clip to this width first.", rich_help_panel="Video")
+    ] = None,
+    fps: Annotated[float | None, Option(help="Bring the clip to this rate first.", rich_help_panel="Video")] = None,
+) -> None:
+    """Continue the clip VIDEO by new frames; its own frames stay as they are.
+
+    Example: opensora extend out.mp4 "it comes back" --num-frames 16 -o longer.mp4
+    """
+    from ..media.decode import read_video
+
+    check_paths(saving)
+    clip = read_video(video, fps=fps)
+    clip = clip.fit(height or clip.height, width or clip.width)
+    own = {"height": clip.height, "width": clip.width, "fps": clip.fps, "num_frames": clip.num_frames + num_frames}
+    settings = {**own, **sampling.settings(), "condition_frames": condition_frames}
+    _make(screen, model, saving, prompt, video=clip, **settings)
+
+
+def _make(screen: Screen, options: ModelOptions, saving: SavingOptions, prompt: str, **settings: Any) -> None:
+    from ..pipelines.opensora import OPTIONS
+    from ..pipelines.request import Request
+
+    start = time.perf_counter()
+    model = options.load(screen)
+    request = Request.create(model.config, **{name: settings.get(name) for name in OPTIONS})
+    target = plan(saving, request)
+    loaded = time.perf_counter()
+    video = _generate(screen, model, prompt, {**settings, "seed": request.seed})
+    generated = time.perf_counter()
+    target.save(video)
+    seconds = {"load": loaded - start, "generate": generated - loaded, "save": time.perf_counter() - generated}
+    document = {
+        "output": target.output,
+        "prompt": prompt,
+        **request.settings(),
+        "scale": target.scale,
+        "contact_sheet": None if target.contact_sheet is None else str(target.contact_sheet),
+        "backend": model.ops.name,
+        "device": model.ops.device,
+        "dtype": model.ops.dtype,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
+    enlarged = f" saved as {video.width * target.scale}x{video.height * target.scale}" if target.scale > 1 else ""
+    screen.result(
+        document,
+        f"{target.output}: {video.num_frames} frames of {video.width}x{video.height}{enlarged}, {video.fps:g} fps, "
+        f"seed {request.seed}, {model.ops.name}, {generated - loaded:.1f} s",
+    )
+
+
+def _generate(screen: Screen, model: OpenSora, prompt: str, settings: dict[str, Any]) -> Any:
+    from ..pipelines.streaming import Progress
+
+    with screen.progress("generating") as advance:
+        for item in model.stream(prompt, **settings):
+            if not isinstance(item, Progress):
+                return item
+            advance(item.step, item.total)
+    raise AssertionError("a stream ends with its video")

@@ -1,0 +1,70 @@
+"""info: what a model is, read from its configuration and the headers of its files."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+from .options import Argument
+from .screen import Screen, columns
+
+
+def info(
+    screen: Screen,
+    path: Annotated[Path | None, Argument(metavar="FOLDER", help="Of a model; without it, the embedded one.")] = None,
+) -> None:
+    """Show what a model is: parameters by part, precision, sizes, defaults. Loads no weights.
+
+    Example: opensora info
+    """
+    document = describe_model(path)
+    config = document["config"]
+    parts = [("part", "parameters", "bytes", "dtype")]
+    parts += [(name, f"{p['parameters']:,}", f"{p['bytes']:,}", p["dtype"]) for name, p in document["parts"].items()]
+    size = f"{config['num_frames']} frames of {config['width']}x{config['height']} at {config['fps']:g} fps"
+    screen.result(
+        document,
+        f"{document['path']}",
+        f"{config['architecture']}, format {document['format']} {document['version']}, "
+        f"{document['parameters']:,} parameters, {document['bytes']:,} bytes",
+        "",
+        *columns(parts),
+        "",
+        f"makes {size}; longer ones in pieces, other sizes too",
+        f"by default {config['num_inference_steps']} steps, guidance scale {config['guidance_scale']:g}",
+        f"knows {len(config['vocabulary'])} words, reads {config['text']['max_length']} of a prompt",
+        f"denoiser: width {config['hidden_dim']}, {config['num_layers']} pairs of blocks, {config['num_heads']} heads, "
+        f"patches {'x'.join(map(str, config['patch_size']))}, predicts the {config['prediction']}",
+        f"autoencoder: blocks of {'x'.join(map(str, config['codec']['block']))} to "
+        f"{config['codec']['latent_channels']} channels",
+    )
+
+
+def describe_model(path: Path | None) -> dict[str, Any]:
+    """Everything about a model folder that takes no reading of weights."""
+    from ..pipelines.storage import EMBEDDED, config_of
+    from ..serialization.folder import load_folder
+
+    folder = EMBEDDED if path is None else path
+    header, tensors = load_folder(folder, verify=False)  # maps the weights, reads none
+    config = config_of(header).to_dict()
+    parts: dict[str, dict[str, Any]] = {}
+    for part in sorted({name.partition(".")[0] for name in tensors}):
+        own = [array for name, array in tensors.items() if name.startswith(f"{part}.")]
+        dtypes = Counter({str(array.dtype): 0 for array in own})
+        for array in own:
+            dtypes[str(array.dtype)] += math.prod(array.shape)
+        count, size = sum(dtypes.values()), sum(array.nbytes for array in own)
+        parts[part] = {"parameters": count, "bytes": size, "dtype": ", ".join(d for d, _ in dtypes.most_common())}
+    return {
+        "path": str(folder),
+        "embedded": path is None,
+        "format": header["format"],
+        "version": header["version"],
+        "parameters": sum(p["parameters"] for p in parts.values()),
+        "bytes": sum(file.stat().st_size for file in Path(folder).iterdir() if file.is_file()),
+        "parts": parts,
+        "config": config,
+    }

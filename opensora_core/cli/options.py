@@ -1,0 +1,151 @@
+"""The options that verbs share, each declared once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .screen import Screen
+
+if TYPE_CHECKING:
+    from ..ops import Ops
+    from ..pipelines.opensora import OpenSora
+
+Argument, Option = typer.Argument, typer.Option
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """On what to compute."""
+
+    backend: Annotated[
+        str,
+        Option(
+            envvar="OPENSORA_BACKEND",
+            help="numpy, torch, another installed one, 'module:Class', or auto: the best one present.",
+            rich_help_panel="Model",
+        ),
+    ] = "auto"
+    device: Annotated[
+        str | None,
+        Option(envvar="OPENSORA_DEVICE", help="Such as cpu (the default), cuda:0, mps.", rich_help_panel="Model"),
+    ] = None
+
+    def ops(self, screen: Screen, dtype: str | None = None) -> Ops:
+        """Return the backend; says which one `auto` picked."""
+        from ..registry import get_backend
+
+        ops = get_backend(self.backend, device=self.device, dtype=dtype)
+        if self.backend == "auto":
+            screen.say(f"backend: {ops.name} on {ops.device} in {ops.dtype}, picked by --backend auto")
+        return ops
+
+
+@dataclass(frozen=True)
+class ComputeOptions(BackendOptions):
+    """On what to compute, and in which precision."""
+
+    dtype: Annotated[
+        str | None,
+        Option(
+            envvar="OPENSORA_DTYPE",
+            help="float32 (the default), float64, bfloat16 or float16.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ModelOptions(ComputeOptions):
+    """Which model, and on what to compute."""
+
+    model: Annotated[
+        Path | None,
+        Option("--model", "-m", help="Folder of a model; without it, the embedded one.", rich_help_panel="Model"),
+    ] = None
+
+    def load(self, screen: Screen) -> OpenSora:
+        """Load the model."""
+        from ..pipelines.opensora import OpenSora
+
+        return OpenSora.from_pretrained(self.model, backend=self.ops(screen, self.dtype))
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to sample."""
+
+    steps: Annotated[
+        int | None,
+        Option(help="Denoising steps: more are slower and finer.", rich_help_panel="Sampling"),
+    ] = None
+    guidance_scale: Annotated[
+        float | None,
+        Option(help="How closely to follow the prompt; 1 is fastest.", rich_help_panel="Sampling"),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Option(help="The same seed gives the same video; drawn and printed if absent.", rich_help_panel="Sampling"),
+    ] = None
+    negative_prompt: Annotated[
+        str | None,
+        Option(help="What to stay away from.", rich_help_panel="Sampling"),
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `OpenSora.stream` takes them."""
+        values = asdict(self)
+        return {"num_inference_steps": values.pop("steps"), **values}
+
+
+@dataclass(frozen=True)
+class SizeOptions:
+    """Length and size of the video; what is not given is the model's own."""
+
+    num_frames: Annotated[
+        int | None,
+        Option(help="How many frames; longer than the model's own: piece by piece.", rich_help_panel="Video"),
+    ] = None
+    height: Annotated[int | None, Option(help="Pixels.", rich_help_panel="Video")] = None
+    width: Annotated[int | None, Option(help="Pixels.", rich_help_panel="Video")] = None
+    fps: Annotated[float | None, Option(help="Frames per second.", rich_help_panel="Video")] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `OpenSora.stream` takes them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SavingOptions:
+    """Where the video goes."""
+
+    output: Annotated[
+        str,
+        Option(
+            "--output",
+            "-o",
+            help="File to write: .mp4, .gif, .webp, .png (one frame), or 'folder/' for PNG frames.",
+            rich_help_panel="Output",
+        ),
+    ] = "out.mp4"
+    scale: Annotated[
+        int | None,
+        Option(
+            help="Repeat every pixel so many times each way in the file; without it, small videos are enlarged to "
+            "about 256 pixels, since the embedded model's are 64x64. 1 keeps the size.",
+            rich_help_panel="Output",
+        ),
+    ] = None
+    contact_sheet: Annotated[
+        Path | None,
+        Option(help="Also write all frames side by side as one picture.", rich_help_panel="Output"),
+    ] = None
+    overwrite: Annotated[
+        bool,
+        Option(
+            help="Whether existing files are replaced (whole, when all is done) or refused.", rich_help_panel="Output"
+        ),
+    ] = True

@@ -1,0 +1,88 @@
+"""Writing what was generated: refused at once where it could not be written, and whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from ..media.video import Video
+    from ..pipelines.request import Request
+    from .options import SavingOptions
+
+COMFORTABLE = 256  # pixels of the longer side that a person likes to look at
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class _TrialError(Exception):
+    """Leaves the trial without writing anything."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one video goes and how it is enlarged."""
+
+    output: str
+    scale: int
+    contact_sheet: Path | None
+    overwrite: bool
+
+    def save(self, video: Video) -> None:
+        """Write the file, and the contact sheet if it was asked for."""
+        video.save(self.output, scale=self.scale, overwrite=self.overwrite)
+        if self.contact_sheet is not None:
+            save_picture(video.contact_sheet(), self.contact_sheet, self.overwrite)
+
+
+def check_paths(saving: SavingOptions) -> None:
+    """Refuse paths that cannot be written, before anything is computed."""
+    from ..media.encode import suffix_of
+
+    _try_path(saving.output, saving.overwrite, folder=not suffix_of(saving.output))
+    if saving.contact_sheet is not None:
+        check_picture(saving.contact_sheet, saving.overwrite)
+
+
+def check_picture(path: Path, overwrite: bool = True) -> None:
+    """Refuse a picture that could not be written."""
+    if path.suffix.lower() not in PICTURES:
+        raise InvalidInputError(f"cannot save a picture as {path.suffix!r} ({path}); choose {', '.join(PICTURES)}")
+    _try_path(path, overwrite)
+
+
+def plan(saving: SavingOptions, request: Request) -> Target:
+    """Choose the scale, and refuse what the format cannot hold, before anything is computed."""
+    import numpy as np
+
+    from ..media.encode import check
+    from ..media.video import Video
+
+    scale = automatic_scale(request.height, request.width) if saving.scale is None else saving.scale
+    frames = np.broadcast_to(np.uint8(0), (request.num_frames, request.height, request.width, 3))  # takes no memory
+    check(Video(frames, request.fps), saving.output, scale=scale)
+    return Target(saving.output, scale, saving.contact_sheet, saving.overwrite)
+
+
+def automatic_scale(height: int, width: int) -> int:
+    """How often to repeat each pixel for a comfortable size: 1 or an even number, which keeps colours crisp in mp4."""
+    return min(64, max(1, 2 * round(COMFORTABLE / max(height, width) / 2)))
+
+
+def save_picture(picture: Any, path: Path, overwrite: bool = True) -> None:
+    """Write a Pillow image, whole or not at all."""
+    from ..serialization.atomic import atomic_file
+
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        picture.save(temporary)
+
+
+def _try_path(path: str | Path, overwrite: bool, folder: bool = False) -> None:
+    """Create the temporary sibling that writing will create, and remove it."""
+    from ..serialization.atomic import atomic_file, atomic_folder
+
+    with contextlib.suppress(_TrialError), (atomic_folder if folder else atomic_file)(path, overwrite=overwrite):
+        raise _TrialError

@@ -1,0 +1,112 @@
+"""A model small enough to generate in a moment, and two ways to run the program: in this process and as its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from opensora_core.cli.app import app
+from opensora_core.module import state_dict
+from opensora_core.pipelines.config import OpenSoraConfig
+from opensora_core.pipelines.opensora import OpenSora
+from opensora_core.training.codec_clips import clips
+from opensora_core.vae.block_pca import fit
+
+ROOT = Path(__file__).resolve().parents[2]
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a model with a fitted autoencoder and a random denoiser, 5 frames of 16x16."""
+    folder = tmp_path_factory.mktemp("models") / "nano"
+    model = OpenSora(OpenSoraConfig.preset("nano"), backend="numpy")
+    codec = fit(model.ops, clips(seed=0, count=12), model.config.codec)
+    model.load_state_dict({f"codec.{name}": a for name, a in state_dict(codec).items()}, strict=False)
+    return str(model.save(folder))
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test in a folder of its own, without the caller's settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("BACKEND", "DEVICE", "DTYPE"):
+        monkeypatch.delenv(f"OPENSORA_{name}", raising=False)
+
+
+@pytest.fixture
+def opensora() -> Run:
+    """Run the program in this process."""
+
+    def run(*arguments: object, **extra: Any) -> Result:
+        return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="opensora", **extra)
+
+    return run
+
+
+RECIPE = """
+[denoiser]
+input_sq_size = 64
+in_channels = 4
+hidden_size = 16
+depth = 1
+num_heads = 2
+pred_sigma = false
+caption_channels = 128
+model_max_length = 24
+frame_time_fps = 8.0
+pooled_caption = true
+[[stages]]
+name = "tiny"
+steps = STEPS
+[[stages.buckets]]
+num_frames = 5
+height = 16
+width = 16
+batch_size = 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[..., str]:
+    """Write the recipe of a denoiser that fits the nano model; returns its path."""
+
+    def write(steps: int) -> str:
+        path = tmp_path.parent / f"{tmp_path.name}-{steps}.toml"
+        path.write_text(RECIPE.replace("STEPS", str(steps)))
+        return str(path)
+
+    return write
+
+
+def process_arguments(arguments: Sequence[object]) -> dict[str, Any]:
+    """What subprocess needs to start the program on its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENSORA_", "NO_COLOR", "FORCE_COLOR"))}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    command = [sys.executable, "-m", "opensora_core.cli", *(str(a) for a in arguments)]
+    return {"args": command, "env": {**environment, "OMP_NUM_THREADS": "1"}}
+
+
+@pytest.fixture
+def process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the program as a process of its own."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        settings = process_arguments(arguments)
+        settings["env"].update(environment)
+        return subprocess.run(**settings, capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+def document(result: Any) -> Any:
+    """The one JSON document on stdout."""
+    return json.loads(result.stdout)
