@@ -8,15 +8,18 @@ import typer
 
 from .backends import backends
 from .doctor import doctor
+from .evaluate import evaluate
 from .generate import animate, extend, generate
 from .info import info
 from .program import Program
+from .train import train
 from .verb import verb
 from .verify import verify
 
 VERBS = {
     "Make videos": (generate, animate, extend),
     "Inspect": (info, backends),
+    "Train and judge": (train, evaluate),
     "Check": (doctor, verify),
 }
 

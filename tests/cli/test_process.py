@@ -43,7 +43,7 @@ def test_help_loads_nothing_heavy_and_names_every_verb(process):
     assert subprocess.run([settings["args"][0], "-c", code], env=settings["env"], capture_output=True).stdout == b"[]\n"
     done = process("--help", COLUMNS="100")
     assert done.returncode == 0
-    for verb in ("generate", "animate", "extend", "info", "backends", "doctor", "verify"):
+    for verb in ("generate", "animate", "extend", "info", "backends", "doctor", "verify", "train", "evaluate"):
         assert verb in done.stdout
 
 
@@ -126,3 +126,21 @@ def test_no_color_is_heeded(nano):
     _, shown = on_terminal(nano, NO_COLOR="1")
     assert "generating" in shown
     assert "\x1b[3" not in shown
+
+
+def test_an_interrupted_training_is_saved_and_goes_on(nano, process, recipe):
+    endless = recipe(steps=100_000)
+    run = start("train", "-c", endless, "-o", "run", "--init", nano, "--backend", "numpy")
+    while not Path("run/log.jsonl").exists() or len(Path("run/log.jsonl").read_text().splitlines()) < 3:
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    stdout, stderr = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert stdout == ""
+    assert "--resume" in stderr
+    steps = len(Path("run/log.jsonl").read_text().splitlines())
+    assert sorted(p.name for p in Path("run").iterdir()) == ["log.jsonl", "model", "recipe.toml", f"step-{steps:08d}"]
+    done = process("train", "-o", "run", "--resume", "--minutes", 0.001, "--backend", "numpy", "--json")
+    told = json.loads(done.stdout)
+    assert told["step"] == steps + told["steps_now"] > steps

@@ -1,0 +1,117 @@
+"""train: a denoiser from a recipe, resumable at any time."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from ..errors import CancelledError, InvalidInputError
+from .options import BackendOptions, Option
+from .progress import duration
+from .screen import Screen
+
+if TYPE_CHECKING:
+    from ..ops import Ops
+    from ..training.run import Run
+
+SMOOTHING = 0.98  # of the loss that is shown, per step
+
+
+def train(
+    screen: Screen,
+    output: Annotated[Path, Option("--output", "-o", help="Folder of the run: checkpoints, log.jsonl, the model.")],
+    backend: BackendOptions,
+    config: Annotated[
+        Path | None, Option("--config", "-c", help="Recipe (TOML). With --resume, by default the run's own.")
+    ] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on with the run in the folder.")] = False,
+    minutes: Annotated[
+        float | None, Option(min=0, help="Stop, saved, after so long; 0 trains nothing and only exports.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        Option(help="Model that text encoder, vocabulary and autoencoder come from; by default the embedded one."),
+    ] = None,
+    text_encoder: Annotated[
+        Path | None, Option(help="File of `python -m opensora_core.training.text_pretraining` to use instead.")
+    ] = None,
+    codec: Annotated[
+        Path | None, Option(help="File of `python -m opensora_core.training.fit_codec` or `.refiner` to use instead.")
+    ] = None,
+    compile: Annotated[bool, Option("--compile", help="Compile the training step (Torch); pays in long runs.")] = False,
+    export: Annotated[Path | None, Option(help="Also write the model into this folder at the end.")] = None,
+    export_dtype: Annotated[str | None, Option(help="Precision of the exported weights, such as float16.")] = None,
+) -> None:
+    """Train a denoiser by a recipe. Ctrl-C saves; --resume goes on as if nothing had been.
+
+    Example: opensora train --config recipe.toml --output runs/a --minutes 30 --backend torch
+    """
+    ops = backend.ops(screen, "float32")
+    parts = {"init": init, "text_encoder": text_encoder, "codec": codec}
+    run = _open(ops, config, output, resume, parts, compile)
+    start, first = time.perf_counter(), run.step
+    loss, samples = _train(screen, run, None if minutes is None else minutes * 60)
+    seconds = time.perf_counter() - start
+    model = run.export()
+    if export is not None:
+        run.export(export, dtype=export_dtype)
+    speed = samples / seconds if samples else 0.0
+    document = {
+        "output": str(output),
+        "model": str(model),
+        "export": None if export is None else str(export),
+        "step": run.step,
+        "total_steps": run.total,
+        "steps_now": run.step - first,
+        "loss": loss,
+        "samples": samples,
+        "samples_per_second": round(speed, 2),
+        "seconds": round(seconds, 3),
+        "backend": ops.name,
+        "device": ops.device,
+    }
+    trained = f", loss {loss:.4f}, {speed:.1f} samples/s" if loss is not None else ""
+    screen.result(
+        document,
+        f"{output}: step {run.step} of {run.total}{trained}, {duration(seconds)}; model in {export or model}",
+    )
+
+
+def _open(
+    ops: Ops, config: Path | None, output: Path, resume: bool, parts: dict[str, Path | None], compile: bool
+) -> Run:
+    from ..training.recipe import load_recipe
+    from ..training.run import RECIPE, Run, assemble, exists
+
+    given = any(path is not None for path in parts.values())
+    if resume and exists(output):
+        recipe = config or output / RECIPE
+        base = assemble(load_recipe(recipe), ops, **parts) if given else None
+        return Run.resume(output, ops, recipe=config, base=base, compile=compile)
+    if config is None:
+        raise InvalidInputError("a new run needs a recipe: --config recipe.toml")
+    if exists(output):
+        raise InvalidInputError(f"{output} holds a training run already: go on with --resume, or choose another folder")
+    return Run.start(output, config, assemble(load_recipe(config), ops, **parts), compile=compile)
+
+
+def _train(screen: Screen, run: Run, seconds: float | None) -> tuple[float | None, int]:
+    """Train; returns the smoothed loss (None without a step) and the number of samples."""
+    loss, samples, start = None, 0, time.monotonic()
+    if seconds == 0:
+        return loss, samples
+    try:
+        with screen.progress("training", report=True) as advance, closing(run.steps(seconds)) as steps:
+            for progress in steps:
+                loss = progress.loss if loss is None else SMOOTHING * loss + (1 - SMOOTHING) * progress.loss
+                samples += progress.samples
+                elapsed = time.monotonic() - start
+                text = f"{progress.stage}, loss {loss:.4f}, {samples / elapsed:.1f} samples/s"
+                if seconds is not None:
+                    text += f", stops in {duration(max(0.0, seconds - elapsed))}"
+                advance(progress.step, progress.total, text)
+    except KeyboardInterrupt as error:
+        raise CancelledError(f"interrupted; step {run.step} is saved, --resume goes on from there") from error
+    return loss, samples

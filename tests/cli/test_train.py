@@ -1,0 +1,129 @@
+"""train: a run from a recipe, its folder, its refusals, and the model it ends with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from opensora_core.module import state_dict
+from opensora_core.pipelines.opensora import OpenSora
+from opensora_core.serialization.folder import load_folder
+from tests.cli.conftest import document
+
+ON_NUMPY = ("--backend", "numpy")
+
+
+def weights(folder, prefix="denoiser."):
+    """Weights of a model folder."""
+    return {name: np.asarray(a) for name, a in load_folder(folder)[1].items() if name.startswith(prefix)}
+
+
+def test_a_run_leaves_a_model_whose_other_parts_are_those_it_began_with(opensora, nano, recipe):
+    result = opensora("train", "-c", recipe(steps=3), "-o", "run", "--init", nano, *ON_NUMPY, "--json")
+    assert result.exit_code == 0, result.stderr
+    told = document(result)
+    assert (told["step"], told["total_steps"], told["samples"], told["backend"]) == (3, 3, 6, "numpy")
+    assert sorted(p.name for p in Path("run").iterdir()) == ["log.jsonl", "model", "recipe.toml", "step-00000003"]
+    assert [json.loads(line)["step"] for line in Path("run/log.jsonl").read_text().splitlines()] == [1, 2, 3]
+    for part in ("codec.", "text_encoder."):
+        own, base = weights("run/model", part), weights(nano, part)
+        assert all(np.array_equal(own[name], base[name]) for name in base)
+    average = weights("run/step-00000003", "ema/")
+    trained = weights("run/model")
+    assert all(np.array_equal(trained[f"denoiser.{n.removeprefix('ema/')}"], a) for n, a in average.items())
+    made = opensora("generate", "a red circle", "-m", "run/model", *ON_NUMPY, "-o", "a.mp4")
+    assert made.exit_code == 0, made.stderr
+
+
+def test_a_run_in_two_parts_ends_as_one_without_a_break(opensora, nano, recipe):
+    opensora("train", "-c", recipe(steps=4), "-o", "whole", "--init", nano, *ON_NUMPY)
+    opensora("train", "-c", recipe(steps=2), "-o", "parts", "--init", nano, *ON_NUMPY)
+    result = opensora("train", "-c", recipe(steps=4), "-o", "parts", "--resume", *ON_NUMPY)
+    assert result.exit_code == 0, result.stderr
+    assert "step 4 of 4" in result.stdout
+    losses = [
+        [json.loads(line)["loss"] for line in Path(run, "log.jsonl").read_text().splitlines()]
+        for run in ("whole", "parts")
+    ]
+    assert_allclose(*losses, rtol=1e-5)  # not bit by bit: arrays that were kept have another memory layout
+    whole, parts = weights("whole/model"), weights("parts/model")
+    for name in whole:
+        assert_allclose(parts[name], whole[name], rtol=1e-5, atol=1e-6)
+
+
+def test_export_ships_the_model_in_another_precision_without_training(opensora, nano, recipe):
+    opensora("train", "-c", recipe(steps=2), "-o", "run", "--init", nano, *ON_NUMPY)
+    options = ("--minutes", 0, "--export", "shipped", "--export-dtype", "float16")
+    told = document(opensora("train", "-o", "run", "--resume", *ON_NUMPY, *options, "--json"))
+    assert (told["step"], told["steps_now"], told["loss"]) == (2, 0, None)
+    shipped = weights("shipped")
+    assert {a.dtype for a in shipped.values()} == {np.dtype("float16")}
+    for name, value in weights("run/model").items():
+        assert np.array_equal(shipped[name], value.astype("float16"))
+
+
+def test_a_folder_with_a_run_is_not_begun_anew(opensora, nano, recipe):
+    opensora("train", "-c", recipe(steps=1), "-o", "run", "--init", nano, *ON_NUMPY)
+    result = opensora("train", "-c", recipe(steps=1), "-o", "run", "--init", nano, *ON_NUMPY)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--resume" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("in_channels = 4", "in_channels = 8", ["in_channels=8", "here 4"]),
+        ("caption_channels = 128", "caption_channels = 64", ["caption_channels=64", "here 128"]),
+        ("hidden_size", "hidden_sighs", ["hidden_sighs"]),
+        ("[denoiser]", "[denoiser", ["cannot be read"]),
+        ("steps = 1", "steps = 0", ["'tiny' needs at least one step"]),
+    ],
+)
+def test_a_recipe_that_fits_nothing_is_refused_and_begins_no_run(opensora, nano, recipe, old, new, words):
+    path = Path(recipe(steps=1))
+    path.write_text(path.read_text().replace(old, new))
+    result = opensora("train", "-c", path, "-o", "run", "--init", nano, *ON_NUMPY)
+    assert (result.exit_code, result.stdout) == (2, ""), result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert not Path("run").exists()
+
+
+def test_a_run_needs_a_recipe_and_a_model(opensora, recipe):
+    result = opensora("train", "-o", "run", *ON_NUMPY)
+    assert (result.exit_code, "--config" in result.stderr) == (2, True)
+    result = opensora("train", "-o", "run", "-c", recipe(steps=1), "--init", "nowhere", *ON_NUMPY)
+    assert (result.exit_code, "nowhere" in result.stderr) == (2, True)
+    result = opensora("train", "-o", "run", "-c", "missing.toml", "--resume", *ON_NUMPY)
+    assert (result.exit_code, "missing.toml" in result.stderr) == (2, True)
+    assert not Path("run").exists()
+
+
+def test_parts_come_from_the_files_that_their_training_writes(opensora, nano, recipe, capsys):
+    from opensora_core.training import fit_codec, text_pretraining
+
+    text_pretraining.main(["--steps", "2", "--batch-size", "2", "--backend", "numpy", "-o", "text.safetensors"])
+    fit_codec.main(["--channels", "4", "--clips", "8", "-o", "codec.safetensors"])
+    assert "step 2/2" in capsys.readouterr().out
+    parts = ("--text-encoder", "text.safetensors", "--codec", "codec.safetensors")
+    result = opensora("train", "-c", recipe(steps=1), "-o", "run", *parts, *ON_NUMPY)
+    assert result.exit_code == 0, result.stderr
+    model = OpenSora.from_pretrained("run/model", backend="numpy")
+    assert model.config.num_frames == 17, "the defaults of the embedded model"
+    from opensora_core.training.codec_file import load_codec
+    from opensora_core.training.text_file import load_text_encoder
+
+    state = model.state_dict()
+    for name, value in state_dict(load_codec("codec.safetensors")).items():
+        assert np.array_equal(state[f"codec.{name}"], value)
+    encoder, tokenizer = load_text_encoder("text.safetensors")
+    assert tokenizer.vocabulary == model.config.vocabulary
+    for name, value in state_dict(encoder).items():
+        assert np.array_equal(state[f"text_encoder.{name}"], value)
+    result = opensora("train", "-c", recipe(steps=1), "-o", "again", "--init", nano, *parts[2:], *ON_NUMPY)
+    assert result.exit_code == 0, result.stderr
+    assert np.array_equal(weights("again/model", "codec.")["codec.basis"], state["codec.basis"])
