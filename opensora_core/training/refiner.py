@@ -67,8 +67,8 @@ def train_refiner(
         latents, target = (ops.asarray(a) for a in refiner_batch(codec, recipe, step, world))
         loss, grads = ops.value_and_grad(_objective(refined, latents, target, recipe.softness), params)
         rate = min(1.0, step / min(50, 0.1 * recipe.steps)) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
-        params, moments = optimizer.update(ops, params, grads, moments, step, rate)
-        average = ema_update(average, params, min(0.99, step / (10 + step)))
+        params, moments = optimizer.update(ops, params, grads, moments, step, rate * recipe.learning_rate)
+        average = ema_update(ops, average, params, min(0.99, step / (10 + step)))
         if step % 100 == 0 or step == recipe.steps:
             value = float(ops.to_numpy(loss))
             if not np.isfinite(value):
