@@ -18,7 +18,10 @@ from .config import OpenSoraConfig
 from .frames import to_latents
 from .opensora import OpenSora
 
-KEPT = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "vocabulary", "text", "codec")
+OF_DENOISER = (
+    "hidden_dim", "num_layers", "num_heads", "patch_size", "qk_norm", "pred_sigma", "input_sq_size", "frame_time_fps",
+    "pooled_caption", "prediction", "timestep_shift",
+)  # fmt: skip
 
 
 def make_trainer(model: OpenSora, recipe: Recipe, folder: Path | None = None, *, compile: bool = False) -> Trainer:
@@ -48,12 +51,12 @@ def trained_model(model: OpenSora, trainer: Trainer, *, ema: bool = True) -> Ope
 
 
 def around(config: OpenSoraConfig, recipe: Recipe) -> OpenSoraConfig:
-    """Return the configuration with the recipe's denoiser in place of its own; all else stays.
+    """Return the configuration with the recipe's denoiser and its way of prediction; all else stays.
 
     Raises InvalidInputError naming what does not fit: latent channels, text width, prompt length.
     """
-    values = {name: getattr(config, name) for name in KEPT}
-    changed = OpenSoraConfig.around(recipe.denoiser, prediction=recipe.prediction, **values)
+    trained = OpenSoraConfig.around(recipe.denoiser, prediction=recipe.prediction, timestep_shift=recipe.timestep_shift)
+    changed = replace(config, **{name: getattr(trained, name) for name in OF_DENOISER})
     wrong = [
         f"{f.name}={getattr(recipe.denoiser, f.name)!r}, here {getattr(changed.denoiser, f.name)!r}"
         for f in fields(STDiT3Config)

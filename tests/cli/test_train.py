@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,15 @@ def test_parts_come_from_the_files_that_their_training_writes(opensora, nano, re
     result = opensora("train", "-c", recipe(steps=1), "-o", "again", "--init", nano, *parts[2:], *ON_NUMPY)
     assert result.exit_code == 0, result.stderr
     assert np.array_equal(weights("again/model", "codec.")["codec.basis"], state["codec.basis"])
+
+
+def test_the_model_samples_as_its_recipe_trained_and_else_as_the_base(opensora, nano, recipe):
+    path = Path(recipe(steps=1))
+    path.write_text(
+        'prediction = "sample"\ntimestep_shift = 2.0\n' + path.read_text().replace("depth = 1", "depth = 2")
+    )
+    result = opensora("train", "-c", path, "-o", "run", "--init", nano, *ON_NUMPY)
+    assert result.exit_code == 0, result.stderr
+    base, made = OpenSora.read_config(nano), OpenSora.read_config("run/model")
+    assert (made.prediction, made.timestep_shift, made.num_layers) == ("sample", 2.0, 2)
+    assert replace(made, prediction="velocity", timestep_shift=1.0, num_layers=1) == base
