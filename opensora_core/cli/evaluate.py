@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from .options import ModelOptions, Option
 from .saving import check_picture, save_picture
 from .screen import Screen, columns
+from .threads import limit_threads
 
 if TYPE_CHECKING:
     from ..synthetic.adherence import Adherence
@@ -47,6 +48,7 @@ def evaluate(
 
     Example: opensora evaluate --n 200 --world easy --contact-sheet sheet.png
     """
+    limit_threads(model.model)
     from ..evaluation import ClipShape, evaluate_extension, evaluate_image, evaluate_text, held_out_cases
     from ..evaluation.sheet import contact_sheet as draw
     from ..training.recipe import WORLDS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from .options import Argument, ModelOptions, Option, SamplingOptions, SavingOptions, SizeOptions
 from .saving import check_paths, plan
 from .screen import Screen
+from .threads import limit_threads
 
 if TYPE_CHECKING:
     from ..pipelines.opensora import OpenSora
@@ -28,6 +29,7 @@ def generate(
 
     Example: opensora generate "a red circle moves right on a blue background" -o out.mp4
     """
+    limit_threads(model.model)
     check_paths(saving)
     _make(screen, model, saving, prompt, **size.settings(), **sampling.settings())
 
@@ -45,6 +47,7 @@ def animate(
 
     Example: opensora animate ball.png "the ball moves up" -o ball.mp4
     """
+    limit_threads(model.model)
     from ..media.images import read_image
 
     check_paths(saving)
@@ -76,6 +79,7 @@ def extend(
 
     Example: opensora extend out.mp4 "it comes back" --num-frames 16 -o longer.mp4
     """
+    limit_threads(model.model)
     from ..media.decode import read_video
 
     check_paths(saving)
