@@ -7,7 +7,7 @@ float16 and bfloat16 (ml_dtypes) run in float32 and are cast back.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import ml_dtypes
@@ -32,6 +32,11 @@ def _alike(a: Array, b: Array) -> tuple[Array, Array]:
     if isinstance(a, int | float) and _is_half(b):
         return np.asarray(a, b.dtype), b
     return a, b
+
+
+def _unary(function: Callable[[Array], Array], x: Array) -> Array:
+    """Apply an elementwise function; through float32 for bfloat16, whose own loops are 2 to 18 times slower."""
+    return function(x.astype(np.float32)).astype(x.dtype) if x.dtype == ml_dtypes.bfloat16 else function(x)
 
 
 class NumpyOps(Ops):
@@ -67,22 +72,22 @@ class NumpyOps(Ops):
         return np.negative(x)
 
     def exp(self, x: Array) -> Array:
-        return np.exp(x)
+        return _unary(np.exp, x)
 
     def log(self, x: Array) -> Array:
-        return np.log(x)
+        return _unary(np.log, x)
 
     def sqrt(self, x: Array) -> Array:
-        return np.sqrt(x)
+        return _unary(np.sqrt, x)
 
     def sin(self, x: Array) -> Array:
-        return np.sin(x)
+        return _unary(np.sin, x)
 
     def cos(self, x: Array) -> Array:
-        return np.cos(x)
+        return _unary(np.cos, x)
 
     def tanh(self, x: Array) -> Array:
-        return np.tanh(x)
+        return _unary(np.tanh, x)
 
     def erf(self, x: Array) -> Array:
         wide = np.asarray(x, np.float64)
@@ -129,6 +134,8 @@ class NumpyOps(Ops):
         return np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
 
     def max(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        if _is_half(x):
+            return np.max(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(x.dtype)  # 4 to 15 times faster
         return np.max(x, axis=axis, keepdims=keepdims)
 
     # ------------------------------------------------------------------ shape
