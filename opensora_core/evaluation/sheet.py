@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +15,17 @@ from .text import Frames
 if TYPE_CHECKING:
     from PIL import Image
 
-GAP, LABEL = 6, 14  # pixels between clips, and above a clip for its words
-SHOWN = 6  # frames of each clip
+Word = tuple[str, tuple[int, int, int]]
+"""A word and its colour."""
+
+GAP, LINE = 6, 12  # pixels between clips, and of a line of words
+SHOWN, BETWEEN = 6, 2  # frames of each clip, and pixels between them
 SIDE = 96  # pixels of a shown frame's longer side, at least
+WIDTH = 1620  # of the whole sheet, about
 PAPER, INK, RED = (255, 255, 255), (40, 40, 40), (200, 30, 30)
 
 
-def contact_sheet(videos: Sequence[Frames], cases: Sequence[Case], *, limit: int = 20, columns: int = 2) -> Any:
+def contact_sheet(videos: Sequence[Frames], cases: Sequence[Case], *, limit: int = 20) -> Image.Image:
     """A Pillow image of the first `limit` videos: frames spread over each, prompt above, misread attributes in red.
 
     Videos uint8 [T, H, W, 3], all of one shape.
@@ -30,31 +34,50 @@ def contact_sheet(videos: Sequence[Frames], cases: Sequence[Case], *, limit: int
 
     if len(videos) != len(cases) or not cases:
         raise InvalidInputError(f"{len(videos)} videos and {len(cases)} cases: give one case for each video")
-    strips = [_strip(video) for video in videos[:limit]]
+    shown = list(zip(videos, cases, strict=True))[:limit]
+    strips = [_strip(video) for video, _ in shown]
     height, width = strips[0].shape[:2]
-    columns = min(columns, len(strips))
+    words = [_wrapped(_words(video, case), width) for video, case in shown]
+    label = LINE * max(len(lines) for lines in words)
+    columns = max(1, min(len(strips), WIDTH // (width + GAP)))
     rows = -(-len(strips) // columns)
-    size = (columns * (width + GAP) + GAP, rows * (height + LABEL + GAP) + GAP)
-    sheet = Image.new("RGB", size, PAPER)
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (label + height + GAP) + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for place, (strip, video, case) in enumerate(zip(strips, videos, cases, strict=False)):
-        left, top = GAP + place % columns * (width + GAP), GAP + place // columns * (height + LABEL + GAP)
-        wrong = ", ".join(misread(video, case.scene, still_image=len(video) == 1))
-        draw.text((left, top), wrong, fill=RED)
-        draw.text((left + draw.textlength(f"{wrong}  " if wrong else ""), top), case.prompt, fill=INK)
-        sheet.paste(_image(strip), (left, top + LABEL))
+    for place, (strip, lines) in enumerate(zip(strips, words, strict=True)):
+        left, top = GAP + place % columns * (width + GAP), GAP + place // columns * (label + height + GAP)
+        for number, line in enumerate(lines):
+            at = float(left)
+            for word, color in line:
+                draw.text((at, top + number * LINE), word, fill=color)
+                at += draw.textlength(f"{word} ")
+        sheet.paste(Image.fromarray(strip), (left, top + label))
     return sheet
+
+
+def _words(video: Frames, case: Case) -> list[Word]:
+    """What stands above a clip: the misread attributes, then the prompt."""
+    wrong = misread(video, case.scene, still_image=len(video) == 1)
+    return [*((word, RED) for word in wrong), *((word, INK) for word in case.prompt.split())]
+
+
+def _wrapped(words: Sequence[Word], width: int) -> list[list[Word]]:
+    """Words in lines of at most `width` pixels."""
+    from PIL import Image, ImageDraw
+
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    lines: list[list[Word]] = [[]]
+    for word in words:
+        text = " ".join(text for text, _ in [*lines[-1], word])
+        if lines[-1] and draw.textlength(text) > width:
+            lines.append([])
+        lines[-1].append(word)
+    return lines
 
 
 def _strip(video: Frames) -> Frames:
     """Frames from first to last in a row, enlarged."""
     some = np.linspace(0, len(video) - 1, min(SHOWN, len(video))).round().astype(int)
-    row = np.concatenate([video[i] for i in some], axis=1)
     scale = max(1, -(-SIDE // max(video.shape[1:3])))
-    return np.asarray(row.repeat(scale, axis=0).repeat(scale, axis=1))
-
-
-def _image(pixels: Frames) -> Image.Image:
-    from PIL import Image
-
-    return Image.fromarray(pixels)
+    pictures = video[some].repeat(scale, axis=1).repeat(scale, axis=2)
+    apart = np.pad(pictures, ((0, 0), (0, 0), (0, BETWEEN), (0, 0)), constant_values=255)
+    return np.concatenate(list(apart), axis=1)[:, :-BETWEEN]

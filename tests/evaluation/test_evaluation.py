@@ -148,10 +148,13 @@ def test_a_sheet_shows_the_first_clips_and_names_what_is_wrong():
     assert right.shape[1] > 2 * 6 * 96
 
     def red(sheet):
-        words = sheet[6:20].astype(int)  # above the first row of clips
+        words = sheet[6:18].astype(int)  # above the first row of clips
         return int((words[..., 0] - words[..., 1] > 60).sum())
 
     assert red(right) == 0
     assert red(wrong) > 50
+    images = np.asarray(contact_sheet([v[:1] for v in videos], CASES))
+    assert images.shape[1] == 12 * (128 + 6) + 6, "narrow clips stand in more columns"
+    assert images.shape[0] > 128 + 2 * 12, "and their prompts take several lines"
     with pytest.raises(InvalidInputError, match="11 videos and 12 cases"):
         contact_sheet(videos[1:], CASES)
