@@ -17,6 +17,7 @@ from ..random import generator
 from ..registry import get_backend
 from ..synthetic import EASY, FULL, Adherence, World, score
 from ..vae.block_codec import BlockCodec
+from ..vae.block_pca import latent_spread
 from .codec_clips import from_frames, to_frames
 from .codec_file import load_codec
 
@@ -42,7 +43,7 @@ class Reconstruction:
 def reconstruct(ops: Ops, codec: BlockCodec, world: World, clips: int, noise: float = 0.0) -> Reconstruction:
     """Judge held-out clips of `world` after encoding and decoding.
 
-    noise: standard deviation of what is added to the normalised latents in between. The same clips and the same noise
+    noise: what is added to the latents in between, as a share of each channel's own spread. The same clips and the same noise
     are drawn whatever the codec is.
     """
     scenes, decoded, quality = [], [], []
@@ -51,7 +52,8 @@ def reconstruct(ops: Ops, codec: BlockCodec, world: World, clips: int, noise: fl
         scene = world.sample(rng, "heldout")
         frames = world.render(scene, rng)
         latents = ops.to_numpy(codec.encode(ops, ops.asarray(from_frames(frames[None]))))
-        latents = latents + np.float32(noise) * rng.standard_normal(latents.shape, dtype=np.float32)
+        spread = latent_spread(codec)[:, None, None, None]
+        latents = latents + np.float32(noise) * spread * rng.standard_normal(latents.shape, dtype=np.float32)
         video = to_frames(ops.to_numpy(codec.decode(ops, ops.asarray(latents), len(frames))))[0]
         scenes.append(scene)
         decoded.append(video)
@@ -70,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Judge what a block codec lets through.")
     parser.add_argument("codec", help="file of `python -m opensora_core.training.fit_codec` or `.refiner`")
     parser.add_argument("--clips", type=int, default=150, help="held-out clips per world (default 150)")
-    parser.add_argument("--noise", type=float, default=0.0, help="added to the normalised latents (default 0)")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="added to the latents, as a share of each channel's spread (default 0)"
+    )
     parser.add_argument("--backend", default="numpy", help="tensor backend (default numpy)")
     options = parser.parse_args(arguments)
     ops, codec = get_backend(options.backend), load_codec(options.codec)

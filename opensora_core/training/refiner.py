@@ -23,6 +23,7 @@ from ..random import generator
 from ..registry import get_backend
 from ..synthetic import FULL, World
 from ..vae.block_codec import BlockCodec, to_blocks
+from ..vae.block_pca import latent_spread
 from ..vae.refiner import Refiner
 from .codec_clips import from_frames
 from .codec_file import load_codec, save_codec
@@ -35,7 +36,7 @@ Floats = NDArray[np.float32]
 class RefinerRecipe:
     """How a refiner is trained.
 
-    noise: up to this standard deviation is added to the normalised latents of three clips in five, for a denoiser's
+    noise: up to this share of each channel's own spread is added to the latents of three clips in five, for a denoiser's
     latents are never perfect. window: side in blocks of the part of each clip that is learned from, drawn where
     something happens. softness: errors well below it (in pixel values from -1 to 1) count squared, others absolutely.
     """
@@ -100,7 +101,7 @@ def refiner_batch(codec: BlockCodec, recipe: RefinerRecipe, step: int, world: Wo
     latents = np.stack([z[..., i : i + n, j : j + n] for z, (i, j) in zip(latents, corners, strict=True)])
     blocks = np.stack([b[:, i : i + n, j : j + n] for b, (i, j) in zip(blocks, corners, strict=True)])
     sigma = rng.uniform(0, recipe.noise, len(latents)) * (rng.random(len(latents)) < 0.6)
-    noise = rng.standard_normal(latents.shape, dtype=np.float32)
+    noise = rng.standard_normal(latents.shape, dtype=np.float32) * latent_spread(codec)[:, None, None, None]
     latents = latents + sigma.astype(np.float32)[:, None, None, None, None] * noise
     return latents, blocks - replace(codec, refiner=None).decode_blocks(numpy, latents)
 

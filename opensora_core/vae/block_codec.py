@@ -67,7 +67,7 @@ class BlockCodecConfig:
 
 @dataclass(frozen=True)
 class BlockCodec:
-    """Blocks of D numbers to C latent channels of about unit spread, and back.
+    """Blocks of D numbers to C latent channels, and back.
 
     mean [D]: the average block. basis [C, D]: orthonormal rows, the strongest component first. scale [C]: what the
     components are divided by. refiner: a correction of what the components give, or None.
