@@ -43,7 +43,7 @@ class Reconstruction:
 def reconstruct(ops: Ops, codec: BlockCodec, world: World, clips: int, noise: float = 0.0) -> Reconstruction:
     """Judge held-out clips of `world` after encoding and decoding.
 
-    noise: what is added to the latents in between, as a share of each channel's own spread. The same clips and the same noise
+    noise: what is added to the latents in between, as a share of each channel's own spread. The same clips and noise
     are drawn whatever the codec is.
     """
     scenes, decoded, quality = [], [], []
