@@ -11,6 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "OpenSora": "pipelines.opensora",
+    "OpenSoraConfig": "pipelines.config",
     "Ops": "ops",
     "Video": "media.video",
     "available_backends": "registry",

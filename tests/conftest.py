@@ -1,4 +1,16 @@
+import importlib.util
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from opensora_core.module import state_dict
+from opensora_core.pipelines.config import OpenSoraConfig
+from opensora_core.pipelines.opensora import OpenSora
+from opensora_core.training.codec_clips import clips
+from opensora_core.vae.block_pca import fit
+
+MUST_RUN = ("numpy", "torch")  # elsewhere a missing framework skips its tests, visibly; not in continuous integration
 
 settings.register_profile(
     "ci", max_examples=20, deadline=None, derandomize=True, database=None,
@@ -6,3 +18,19 @@ settings.register_profile(
 )  # fmt: skip
 settings.register_profile("thorough", settings.get_profile("ci"), max_examples=100, derandomize=False)
 settings.load_profile("ci")
+
+
+def pytest_configure(config):
+    missing = [name for name in MUST_RUN if importlib.util.find_spec(name) is None]
+    if os.environ.get("CI") and missing:
+        raise pytest.UsageError(f"CI is set, and {', '.join(missing)} missing: pip install -r requirements-dev.txt")
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a model with a fitted autoencoder and a random denoiser, 5 frames of 16x16."""
+    folder = tmp_path_factory.mktemp("models") / "nano"
+    model = OpenSora(OpenSoraConfig.preset("nano"), backend="numpy")
+    codec = fit(model.ops, clips(seed=0, count=12), model.config.codec)
+    model.load_state_dict({f"codec.{name}": a for name, a in state_dict(codec).items()}, strict=False)
+    return str(model.save(folder))

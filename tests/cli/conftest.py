@@ -1,4 +1,4 @@
-"""A model small enough to generate in a moment, and two ways to run the program: in this process and as its own."""
+"""Two ways to run the program, in this process and as its own, and a recipe for the nano model."""
 
 from __future__ import annotations
 
@@ -14,24 +14,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from opensora_core.cli.app import app
-from opensora_core.module import state_dict
-from opensora_core.pipelines.config import OpenSoraConfig
-from opensora_core.pipelines.opensora import OpenSora
-from opensora_core.training.codec_clips import clips
-from opensora_core.vae.block_pca import fit
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="session")
-def nano(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of a model with a fitted autoencoder and a random denoiser, 5 frames of 16x16."""
-    folder = tmp_path_factory.mktemp("models") / "nano"
-    model = OpenSora(OpenSoraConfig.preset("nano"), backend="numpy")
-    codec = fit(model.ops, clips(seed=0, count=12), model.config.codec)
-    model.load_state_dict({f"codec.{name}": a for name, a in state_dict(codec).items()}, strict=False)
-    return str(model.save(folder))
 
 
 @pytest.fixture(autouse=True)
