@@ -37,8 +37,9 @@ class RefinerRecipe:
     """How a refiner is trained.
 
     noise: up to this share of each channel's own spread is added to the latents of three clips in five, for a
-    denoiser's latents are never perfect. window: side in blocks of the part of each clip that is learned from, drawn where
-    something happens. softness: errors well below it (in pixel values from -1 to 1) count squared, others absolutely.
+    denoiser's latents are never perfect. window: side in blocks of the part of each clip that is learned from, drawn
+    where something happens. softness: errors well below it (in pixel values from -1 to 1) count squared, others
+    absolutely.
     """
 
     steps: int = 4000
