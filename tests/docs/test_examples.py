@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from opensora_core.cli.app import app
+from opensora_core.ops import FUSED, PRIMITIVES
 from opensora_core.pipelines import storage
 from opensora_core.training.recipe import recipe_from_dict
 
@@ -78,3 +79,12 @@ def test_the_two_commands_of_the_readme_are_as_promised():
     prompt = '"a red circle moves right on a blue background"'
     assert f"    pip install . && opensora generate {prompt} -o out.mp4" in lines
     assert "    pip install -r requirements-dev.txt && pytest" in lines
+
+
+def test_the_language_page_lists_every_op():
+    text = TEXTS["docs/language.md"]
+    listed = re.search(r"`(asarray .*?)`.*?`(linear .*?)`", text, re.DOTALL)
+    assert listed
+    assert [tier.split() for tier in listed.groups()] == [PRIMITIVES, FUSED]
+    assert f"**Primitives** ({len(PRIMITIVES)})" in text
+    assert f"**Fused ops** ({len(FUSED)})" in text
