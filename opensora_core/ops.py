@@ -241,7 +241,7 @@ class Ops(Primitives):
         fun(ops, params) must use the ops it is given: the default runs it on a tape, `Autodiff(self)`.
         Parameters the function does not use get zeros.
         """
-        from opensora_core.autodiff import Autodiff
+        from .autodiff import Autodiff
 
         value, grads = Autodiff(self).differentiate(fun, params)
         return value, grads

@@ -37,7 +37,7 @@ for panel, functions in VERBS.items():
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from opensora_core import __version__
+        from .. import __version__
 
         typer.echo(f"opensora-core {__version__}")
         raise typer.Exit

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from opensora_core.media.decode import read_video
-from opensora_core.media.images import fit, read_image
-from opensora_core.media.limits import MediaLimits
-from opensora_core.media.video import Video
+from .decode import read_video
+from .images import fit, read_image
+from .limits import MediaLimits
+from .video import Video
 
 __all__ = ["MediaLimits", "Video", "fit", "read_image", "read_video"]

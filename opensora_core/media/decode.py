@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from opensora_core.errors import FileFormatError, InvalidInputError
-from opensora_core.media.decode_picture import open_folder, open_picture
-from opensora_core.media.decode_stream import open_stream
-from opensora_core.media.images import Pixels, checked_file
-from opensora_core.media.limits import MediaLimits
-from opensora_core.media.record import Record
-from opensora_core.media.source import Source, at_rate
-from opensora_core.media.video import Video, checked_fps
+from ..errors import FileFormatError, InvalidInputError
+from .decode_picture import open_folder, open_picture
+from .decode_stream import open_stream
+from .images import Pixels, checked_file
+from .limits import MediaLimits
+from .record import Record
+from .source import Source, at_rate
+from .video import Video, checked_fps
 
 DEFAULT_FPS = 24.0  # for stills and folders that carry no rate
 

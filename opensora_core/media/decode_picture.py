@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from opensora_core.errors import FileFormatError
-from opensora_core.media.images import checked_file, decoding, open_image, read_image, to_rgb, upright
-from opensora_core.media.limits import MediaLimits
-from opensora_core.media.record import Record
-from opensora_core.media.source import Source, TimedFrame
+from ..errors import FileFormatError
+from .images import checked_file, decoding, open_image, read_image, to_rgb, upright
+from .limits import MediaLimits
+from .record import Record
+from .source import Source, TimedFrame
 
 if TYPE_CHECKING:
     from PIL import Image

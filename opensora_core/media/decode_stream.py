@@ -8,12 +8,12 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from opensora_core.errors import FileFormatError
-from opensora_core.media.images import Pixels
-from opensora_core.media.limits import MediaLimits
-from opensora_core.media.record import Record
-from opensora_core.media.source import Source, TimedFrame
-from opensora_core.media.whole import check_whole
+from ..errors import FileFormatError
+from .images import Pixels
+from .limits import MediaLimits
+from .record import Record
+from .source import Source, TimedFrame
+from .whole import check_whole
 
 if TYPE_CHECKING:
     from av.container import InputContainer

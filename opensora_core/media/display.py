@@ -8,14 +8,14 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from opensora_core.errors import InvalidInputError, LimitError
-from opensora_core.media.encode import enlarged, is_small, write_webp
-from opensora_core.media.record import Record
+from ..errors import InvalidInputError, LimitError
+from .encode import enlarged, is_small, write_webp
+from .record import Record
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from opensora_core.media.video import Video
+    from .video import Video
 
 _GAP = 4  # pixels between frames
 _LABEL = 14  # pixels above a frame for its number

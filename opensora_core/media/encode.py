@@ -11,15 +11,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from opensora_core.errors import InvalidInputError, MissingDependencyError, OpenSoraError
-from opensora_core.media.decode_picture import EXIF_DESCRIPTION
-from opensora_core.media.record import Record
-from opensora_core.media.yuv import to_yuv420
-from opensora_core.serialization.atomic import atomic_file, atomic_folder
+from ..errors import InvalidInputError, MissingDependencyError, OpenSoraError
+from ..serialization.atomic import atomic_file, atomic_folder
+from .decode_picture import EXIF_DESCRIPTION
+from .record import Record
+from .yuv import to_yuv420
 
 if TYPE_CHECKING:
-    from opensora_core.media.images import Pixels
-    from opensora_core.media.video import Video
+    from .images import Pixels
+    from .video import Video
 
 # Browsers show frames of 10 ms or less for 100 ms; GIF counts in 10 ms, WebP in 1 ms.
 _MAX_RATES = {".gif": 50.0, ".webp": 90.0}

@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from opensora_core.errors import FileFormatError, InvalidInputError, LimitError, OpenSoraError
-from opensora_core.media.limits import MediaLimits
+from ..errors import FileFormatError, InvalidInputError, LimitError, OpenSoraError
+from .limits import MediaLimits
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from opensora_core.errors import InvalidInputError, LimitError
+from ..errors import InvalidInputError, LimitError
 
 
 @dataclass(frozen=True)

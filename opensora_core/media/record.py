@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from opensora_core.errors import InvalidInputError
+from ..errors import InvalidInputError
 
 MAX_RECORD_BYTES = 1 << 16  # fits into an EXIF field, a PNG text chunk and an mp4 atom alike
 _COUNTS = ("num_frames", "height", "width", "scale")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from opensora_core.media.images import Pixels
-from opensora_core.media.record import Record
+from .images import Pixels
+from .record import Record
 
 
 @dataclass(frozen=True)

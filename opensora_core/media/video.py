@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from opensora_core.errors import InvalidInputError
-from opensora_core.media.record import plain_metadata
+from ..errors import InvalidInputError
+from .record import plain_metadata
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from opensora_core.media.limits import MediaLimits
+    from .limits import MediaLimits
 
 Frames = npt.NDArray[np.uint8]
 
@@ -135,7 +135,7 @@ class Video:
 
     def fit(self, height: int, width: int) -> Video:
         """The clip at another size: resized to cover `height` × `width`, the overhang cropped evenly on both sides."""
-        from opensora_core.media.images import fit
+        from .images import fit
 
         return Video(_locked(fit(self.frames, height, width)), self.fps, self.metadata)
 
@@ -175,14 +175,14 @@ class Video:
 
         Raises InvalidInputError for an unknown suffix, a path that cannot be written, or options outside their range.
         """
-        from opensora_core.media.encode import save
+        from .encode import save
 
         return save(self, path, scale=scale, crf=crf, lossless=lossless, overwrite=overwrite)
 
     @staticmethod
     def load(path: str | os.PathLike[str], *, limits: MediaLimits | None = None) -> Video:
         """Read a video, an animated or still image, or a folder of PNG frames: see `read_video`."""
-        from opensora_core.media.decode import read_video
+        from .decode import read_video
 
         return read_video(path, limits=limits)
 
@@ -190,12 +190,12 @@ class Video:
         self, *, columns: int | None = None, scale: float | None = None, every: int = 1, labels: bool = True
     ) -> Image.Image:
         """Frames side by side in one image, in reading order, each with its number: see `display.contact_sheet`."""
-        from opensora_core.media.display import contact_sheet
+        from .display import contact_sheet
 
         return contact_sheet(self, columns=columns, scale=scale, every=every, labels=labels)
 
     def _repr_html_(self) -> str:
-        from opensora_core.media.display import to_html
+        from .display import to_html
 
         return to_html(self)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import IO
 
-from opensora_core.errors import FileFormatError
+from ..errors import FileFormatError
 
 _EBML, _SEGMENT = bytes.fromhex("1A45DFA3"), bytes.fromhex("18538067")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from opensora_core.media.images import Pixels
+from .images import Pixels
 
 _KR, _KB = 0.2126, 0.0722  # ITU-R BT.709
 _KG = 1 - _KR - _KB

@@ -15,8 +15,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from opensora_core.errors import InvalidInputError, LimitError
-from opensora_core.serialization.manifest import foreign_content, write_manifest
+from ..errors import InvalidInputError, LimitError
+from .manifest import foreign_content, write_manifest
 
 StrPath = str | os.PathLike[str]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import ml_dtypes
 import numpy as np
 
-from opensora_core.errors import InvalidInputError
+from ..errors import InvalidInputError
 
 # Widest first: data written in this order is aligned without gaps. The safetensors library writes in the same order.
 NUMPY_DTYPES: Final[dict[str, np.dtype[Any]]] = {

@@ -20,14 +20,14 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from opensora_core.errors import FileFormatError, InvalidInputError
-from opensora_core.serialization.atomic import atomic_folder
-from opensora_core.serialization.header import Entry, read_header
-from opensora_core.serialization.jsonfile import decode_object, encode_object, read_object
-from opensora_core.serialization.manifest import verify_manifest
-from opensora_core.serialization.names import show
-from opensora_core.serialization.reader import SafetensorsFile, open_safetensors
-from opensora_core.serialization.writer import encode_header, iter_data, plan, write_safetensors
+from ..errors import FileFormatError, InvalidInputError
+from .atomic import atomic_folder
+from .header import Entry, read_header
+from .jsonfile import decode_object, encode_object, read_object
+from .manifest import verify_manifest
+from .names import show
+from .reader import SafetensorsFile, open_safetensors
+from .writer import encode_header, iter_data, plan, write_safetensors
 
 Array = NDArray[Any]
 Config = dict[str, Any]

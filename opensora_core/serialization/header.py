@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, NoReturn
 
-from opensora_core.errors import FileFormatError
-from opensora_core.serialization.names import name_problem, show, value_problem
+from ..errors import FileFormatError
+from .names import name_problem, show, value_problem
 
 DTYPE_BYTES: Final = {
     "I64": 8,

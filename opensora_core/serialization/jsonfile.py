@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from opensora_core.errors import FileFormatError, InvalidInputError
-from opensora_core.serialization.names import show
+from ..errors import FileFormatError, InvalidInputError
+from .names import show
 
 _DEPTH = 64
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from opensora_core.errors import FileFormatError, InvalidInputError
-from opensora_core.serialization.jsonfile import encode_object, read_object
-from opensora_core.serialization.names import show
+from ..errors import FileFormatError, InvalidInputError
+from .jsonfile import encode_object, read_object
+from .names import show
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "opensora-folder"

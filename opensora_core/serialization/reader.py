@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.errors import FileFormatError, InvalidInputError, NonFiniteError, WeightsError
-from opensora_core.serialization.dtypes import NUMPY_DTYPES, is_float
-from opensora_core.serialization.header import LIMITS, Entry, Header, Limits, read_header
-from opensora_core.serialization.names import closest, show
+from ..errors import FileFormatError, InvalidInputError, NonFiniteError, WeightsError
+from .dtypes import NUMPY_DTYPES, is_float
+from .header import LIMITS, Entry, Header, Limits, read_header
+from .names import closest, show
 
 Array = NDArray[Any]
 _CHUNK = 2**20  # elements looked at at once

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from opensora_core.errors import WeightsError
-from opensora_core.serialization.names import closest, show
+from ..errors import WeightsError
+from .names import closest, show
 
 Shape = Sequence[int]
 _SHOWN = 8  # names of each kind in a message

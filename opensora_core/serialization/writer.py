@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.errors import InvalidInputError
-from opensora_core.serialization.atomic import atomic_file
-from opensora_core.serialization.dtypes import NUMPY_DTYPES, dtype_name
-from opensora_core.serialization.header import LIMITS, METADATA_KEY, Entry
-from opensora_core.serialization.names import name_problem, show, value_problem
+from ..errors import InvalidInputError
+from .atomic import atomic_file
+from .dtypes import NUMPY_DTYPES, dtype_name
+from .header import LIMITS, METADATA_KEY, Entry
+from .names import name_problem, show, value_problem
 
 Array = NDArray[Any]
 

@@ -1,10 +1,10 @@
 """Synthetic prompted videos, without end and without files: what the embedded model is trained and judged on."""
 
-from opensora_core.synthetic.adherence import Adherence, score
-from opensora_core.synthetic.prompts import describe, vocabulary
-from opensora_core.synthetic.reader import Reading, read
-from opensora_core.synthetic.renderer import render
-from opensora_core.synthetic.scene import (
+from .adherence import Adherence, score
+from .prompts import describe, vocabulary
+from .reader import Reading, read
+from .renderer import render
+from .scene import (
     BACKGROUNDS,
     COLORS,
     MOTIONS,
@@ -14,7 +14,7 @@ from opensora_core.synthetic.scene import (
     Scene,
     held_out,
 )
-from opensora_core.synthetic.world import EASY, FULL, Split, World
+from .world import EASY, FULL, Split, World
 
 __all__ = [
     "BACKGROUNDS",

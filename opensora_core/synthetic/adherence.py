@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.errors import InvalidInputError
-from opensora_core.synthetic.reader import Reading, read
-from opensora_core.synthetic.scene import Scene
+from ..errors import InvalidInputError
+from .reader import Reading, read
+from .scene import Scene
 
 ATTRIBUTES = ("background", "color", "shape", "motion", "size")
 

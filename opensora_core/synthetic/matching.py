@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.synthetic.scene import SHAPES
-from opensora_core.synthetic.shapes import coverage
+from .scene import SHAPES
+from .shapes import coverage
 
 Floats = NDArray[np.float32]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.synthetic.scene import PERIODIC_MOTIONS, Scene
-from opensora_core.synthetic.shapes import EXTENT
+from .scene import PERIODIC_MOTIONS, Scene
+from .shapes import EXTENT
 
 Floats = NDArray[np.float64]
 

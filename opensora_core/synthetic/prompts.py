@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from opensora_core.synthetic.scene import Scene
+from .scene import Scene
 
 COLOR_WORDS = {
     "red": ("red", "red", "crimson", "scarlet"),

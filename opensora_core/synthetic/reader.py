@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.errors import InvalidInputError
-from opensora_core.synthetic.cutout import Cutout, border_color, cut_out
-from opensora_core.synthetic.matching import center_and_area, match, overlap, patch, templates
-from opensora_core.synthetic.motion import DESIGN_SIZE
-from opensora_core.synthetic.scene import BACKGROUNDS, COLORS, PALETTE
+from ..errors import InvalidInputError
+from .cutout import Cutout, border_color, cut_out
+from .matching import center_and_area, match, overlap, patch, templates
+from .motion import DESIGN_SIZE
+from .scene import BACKGROUNDS, COLORS, PALETTE
 
 Floats = NDArray[np.float32]
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.errors import InvalidInputError
-from opensora_core.synthetic.motion import Track, track
-from opensora_core.synthetic.scene import PALETTE, Scene
-from opensora_core.synthetic.shapes import CIRCUMRADIUS, coverage
+from ..errors import InvalidInputError
+from .motion import Track, track
+from .scene import PALETTE, Scene
+from .shapes import CIRCUMRADIUS, coverage
 
 COLOR_JITTER = 5.0
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.errors import InvalidInputError
+from ..errors import InvalidInputError
 
 Floats = NDArray[np.float32]
 

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from opensora_core.errors import InvalidInputError
-from opensora_core.synthetic.renderer import render
-from opensora_core.synthetic.scene import (
+from ..errors import InvalidInputError
+from .renderer import render
+from .scene import (
     BACKGROUNDS,
     COLORS,
     MOTIONS,
