@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -12,9 +13,7 @@ from .ops import Array, Ops
 def mean(ops: Ops, x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """Arithmetic mean over axes; half precision is averaged in float32 and cast back."""
     axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    count = 1
-    for a in axes:
-        count *= x.shape[a]
+    count = math.prod(x.shape[a] for a in axes)
     return ops.astype(ops.sum(ops.widen(x), axis=axis, keepdims=keepdims) * (1.0 / count), x.dtype)
 
 
@@ -56,7 +55,7 @@ def rearrange(ops: Ops, x: Array, pattern: str, **sizes: int) -> Array:
     lengths = _lengths(left, tuple(x.shape), sizes)
     x = ops.reshape(x, [lengths[n] for n in names])
     x = ops.permute_dims(x, [names.index(n) for group in right for n in group])
-    return ops.reshape(x, [_product([lengths[n] for n in group]) for group in right])
+    return ops.reshape(x, [math.prod([lengths[n] for n in group]) for group in right])
 
 
 def _parse(side: str) -> list[list[str]]:
@@ -67,17 +66,10 @@ def _lengths(groups: list[list[str]], shape: tuple[int, ...], known: dict[str, i
     lengths = dict(known)
     for group, size in zip(groups, shape, strict=True):
         unknown = [n for n in group if n not in lengths]
-        rest = _product([lengths[n] for n in group if n in lengths])
+        rest = math.prod([lengths[n] for n in group if n in lengths])
         if unknown:
             lengths[unknown[0]] = size // rest if rest else 0
             rest *= lengths[unknown[0]]
         if len(unknown) > 1 or rest != size:
             raise InvalidInputError(f"axis ({' '.join(group)}) of length {size} cannot be split with {known}")
     return lengths
-
-
-def _product(numbers: Sequence[int]) -> int:
-    result = 1
-    for n in numbers:
-        result *= n
-    return result
