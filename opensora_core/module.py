@@ -7,8 +7,9 @@ configuration. `None` is an absent parameter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
 from .errors import InvalidInputError, WeightsError
@@ -82,29 +83,7 @@ def to_backend(ops: Ops, module: M, dtype: str | None = None) -> M:
 
 def num_parameters(module: Any) -> int:
     """How many numbers the parameters hold."""
-    total = 0
-    for _, leaf in named_leaves(module):
-        size = 1
-        for n in leaf.shape:
-            size *= n
-        total += size
-    return total
-
-
-@dataclass(frozen=True)
-class Silu:
-    """SiLU as a step of a sequence; it holds no parameter."""
-
-    def __call__(self, ops: Ops, x: Array) -> Array:
-        """Elementwise."""
-        return ops.silu(x)
-
-
-def sequential(ops: Ops, steps: tuple[Any, ...], x: Array) -> Array:
-    """Run modules one after another."""
-    for step in steps:
-        x = step(ops, x)
-    return x
+    return sum(math.prod(leaf.shape) for _, leaf in named_leaves(module))
 
 
 def _is_subtree(value: Any) -> bool:

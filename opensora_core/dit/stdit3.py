@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from ..derived import mean, pad_to_multiple, rearrange, split
 from ..errors import InvalidInputError
-from ..module import Silu, sequential, static
+from ..module import static
 from ..nn.attention import CrossAttention, KeysValues, Rope, SelfAttention
 from ..nn.embeddings import as_host_float, rope_frequencies, rope_tables, sincos_2d, time_features
 from ..nn.init import RandomInit
-from ..nn.layers import Linear, Mlp, ScalarEmbedder
+from ..nn.layers import Linear, Mlp, ScalarEmbedder, Silu, sequential
 from ..ops import Array, Ops
 from .config import STDiT3Config
 

@@ -1,11 +1,12 @@
-"""Linear maps, the two-layer perceptron, norms with weights."""
+"""Linear maps, the two-layer perceptron, norms with weights, the embedding of numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ..module import Silu
 from ..ops import Array, Ops
+from .embeddings import scalar_features
 from .init import RandomInit
 
 
@@ -73,6 +74,15 @@ class LayerNorm:
 
 
 @dataclass(frozen=True)
+class Silu:
+    """SiLU as a step of a sequence; it holds no parameter."""
+
+    def __call__(self, ops: Ops, x: Array) -> Array:
+        """Elementwise."""
+        return ops.silu(x)
+
+
+@dataclass(frozen=True)
 class ScalarEmbedder:
     """Sinusoidal features of a number (timestep, fps), then Linear - SiLU - Linear: DiT's TimestepEmbedder."""
 
@@ -85,8 +95,13 @@ class ScalarEmbedder:
 
     def __call__(self, ops: Ops, value: Array, dtype: str) -> Array:
         """value [B] -> [B, size]; the features are computed in float32 or better, then cast to dtype."""
-        from .embeddings import scalar_features
-
         first, silu, second = self.mlp
         features = scalar_features(ops, value, first.weight.shape[1])  # (B, 256)
         return second(ops, silu(ops, first(ops, ops.astype(features, dtype))))
+
+
+def sequential(ops: Ops, steps: tuple[Any, ...], x: Array) -> Array:
+    """Run modules one after another."""
+    for step in steps:
+        x = step(ops, x)
+    return x

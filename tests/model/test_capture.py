@@ -10,9 +10,9 @@ import pytest
 from opensora_core import get_backend
 from opensora_core.capture import capture
 from opensora_core.errors import InvalidInputError
-from opensora_core.module import Silu, replace_part, sequential, state_dict
+from opensora_core.module import replace_part, state_dict
 from opensora_core.nn.init import RandomInit
-from opensora_core.nn.layers import Linear, Mlp
+from opensora_core.nn.layers import Linear, Mlp, Silu, sequential
 
 OPS = get_backend("numpy", device="cpu", dtype="float32")
 X = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
