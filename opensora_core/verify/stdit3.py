@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..capture import Call, capture
 from ..dit.config import STDiT3Config
-from ..dit.stdit3 import STDiT3, unpack_text
+from ..dit.embedders import unpack_text
+from ..dit.stdit3 import STDiT3
 from ..module import rebuild, state_dict, to_backend
 from ..nn.init import ShapeInit
 from ..ops import Array, Ops
