@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..derived import pad_to_multiple, rearrange
+from ..errors import InvalidInputError
 from ..module import static
 from ..nn.attention import KeysValues, Rope
-from ..nn.embeddings import as_host_float, rope_frequencies, rope_tables, sincos_2d, time_features
+from ..nn.embeddings import rope_frequencies, rope_tables, sincos_2d, time_features
 from ..nn.init import RandomInit
 from ..nn.layers import Linear, ScalarEmbedder, Silu, sequential
 from ..ops import Array, Ops
@@ -123,7 +124,8 @@ class STDiT3:
         """Predict from noisy latents x [B, in, T, H, W]; returns [B, out, T, H, W] in float32 or better.
 
         timestep [B] in 0 (data) to 1000 (noise); x_mask [B, T in patches] booleans, False for given frames, which are
-        treated as timestep 0; fps [B] or [1] frames per second; height, width: size of the video in pixels.
+        treated as timestep 0; fps [B] or [1] frames per second; height, width: the video's size in pixels; without
+        it InvalidInputError is raised.
         """
         c, dtype = self.config, self._dtype(ops)
         T, H, W = x.shape[2:]
@@ -166,7 +168,9 @@ class STDiT3:
         self, ops: Ops, x: Array, grid: tuple[int, ...], fps: Array | None, height: float, width: float
     ) -> Array:
         c = self.config
-        scale = (as_host_float(height) * as_host_float(width)) ** 0.5 / c.input_sq_size
+        if not (height > 0 and width > 0):
+            raise InvalidInputError(f"height={height} and width={width} must be the video's size in pixels, above 0")
+        scale = (height * width) ** 0.5 / c.input_sq_size
         place = ops.asarray(sincos_2d(c.hidden_size, grid[1], grid[2], scale), x.dtype)  # (S, C)
         if c.frame_time_fps is None or fps is None or grid[0] == 1:
             return place

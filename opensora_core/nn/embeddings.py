@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +54,3 @@ def rope_tables(ops: Ops, frequencies: Array, length: int) -> tuple[Array, Array
     positions = ops.reshape(ops.arange(length, frequencies.dtype), (length, 1))
     angles = positions * frequencies
     return ops.cos(angles), ops.sin(angles)
-
-
-def as_host_float(value: Any) -> float:
-    """First element of a size given as a number or array: pixel sizes are per batch, read from sample 0."""
-    return float(np.asarray(value).reshape(-1)[0])

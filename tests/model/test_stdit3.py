@@ -201,6 +201,11 @@ def test_a_model_starts_as_published_temporal_blocks_and_frame_rate_silent() -> 
 # ---------------------------------------------------------------------- half precision
 
 
+def test_a_video_of_unknown_size_is_refused_since_places_would_be_nan() -> None:
+    with pytest.raises(InvalidInputError, match="height=0 and width=80 must be the video's size in pixels"):
+        run(tiny(), latents(1, 3, 1, 4, 4), height=0)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("extensions", [False, True])
