@@ -20,20 +20,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final, NoReturn
 
 from ..errors import FileFormatError
+from .dtypes import NUMPY_DTYPES
 from .names import name_problem, show, value_problem
 
-DTYPE_BYTES: Final = {
-    "I64": 8,
-    "F64": 8,
-    "F32": 4,
-    "I32": 4,
-    "BF16": 2,
-    "F16": 2,
-    "I16": 2,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-}
 METADATA_KEY: Final = "__metadata__"
 
 
@@ -166,13 +155,13 @@ class _Parser:
             self.fail(f"tensor {show(name)}: expected exactly dtype, shape and data_offsets, found {self.excerpt()}")
         self.at = match.end()
         dtype = fields["dtype"].strip('"')
-        if dtype not in DTYPE_BYTES:
-            self.fail(f"tensor {show(name)}: dtype {show(dtype)} is unknown; supported are {', '.join(DTYPE_BYTES)}")
+        if dtype not in NUMPY_DTYPES:
+            self.fail(f"tensor {show(name)}: dtype {show(dtype)} is unknown; supported are {', '.join(NUMPY_DTYPES)}")
         shape = self.integers(name, "shape", fields["shape"], self.limits.rank)
         offsets = self.integers(name, "data_offsets", fields["data_offsets"], 2)
         if len(offsets) != 2 or offsets[0] > offsets[1]:
             self.fail(f"tensor {show(name)}: data_offsets {list(offsets)} are not a begin and an end after it")
-        size = math.prod(shape) * DTYPE_BYTES[dtype]
+        size = math.prod(shape) * NUMPY_DTYPES[dtype].itemsize
         if offsets[1] - offsets[0] != size:
             self.fail(
                 f"tensor {show(name)}: shape {list(shape)} of {dtype} takes {size} bytes, "

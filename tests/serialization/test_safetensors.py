@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opensora_core.errors import FileFormatError, InvalidInputError, NonFiniteError, WeightsError
-from opensora_core.serialization.dtypes import NUMPY_DTYPES
-from opensora_core.serialization.header import DTYPE_BYTES, LIMITS
+from opensora_core.serialization.header import LIMITS
 from opensora_core.serialization.reader import open_safetensors, read_safetensors
 from opensora_core.serialization.writer import write_safetensors
 
@@ -44,10 +43,6 @@ def sample(folder: Path) -> bytes:
     }
     write_safetensors(folder / "sample.safetensors", tensors, {"author": "a test"})
     return (folder / "sample.safetensors").read_bytes()
-
-
-def test_the_two_dtype_tables_agree() -> None:
-    assert list(DTYPE_BYTES.items()) == [(name, dtype.itemsize) for name, dtype in NUMPY_DTYPES.items()]
 
 
 @settings(max_examples=60, deadline=None)
