@@ -10,14 +10,13 @@ from typing import IO, TYPE_CHECKING
 from ..errors import FileFormatError
 from .images import checked_file, decoding, open_image, read_image, to_rgb, upright
 from .limits import MediaLimits
-from .record import Record
+from .record import EXIF_DESCRIPTION, Record
 from .source import Source, TimedFrame
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FRAME_NAME = re.compile(r"frame_(\d{4,})\.png")
-EXIF_DESCRIPTION = 0x010E
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")  # not MPO and TIFF, whose further pages are no later moments
 _JITTER = 10.0  # ms; GIF counts in these: 24 fps alternates 40 and 50
 

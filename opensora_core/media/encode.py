@@ -13,8 +13,7 @@ import numpy as np
 
 from ..errors import InvalidInputError, MissingDependencyError, OpenSoraError
 from ..serialization.atomic import atomic_file, atomic_folder
-from .decode_picture import EXIF_DESCRIPTION
-from .record import Record
+from .record import EXIF_DESCRIPTION, Record
 from .yuv import to_yuv420
 
 if TYPE_CHECKING:

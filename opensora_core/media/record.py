@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InvalidInputError
 
 MAX_RECORD_BYTES = 1 << 16  # fits into an EXIF field, a PNG text chunk and an mp4 atom alike
+EXIF_DESCRIPTION = 0x010E  # the tag that holds the comment where a format has no field for one
 _COUNTS = ("num_frames", "height", "width", "scale")
 _MARK = "opensora-video"
 
