@@ -243,8 +243,7 @@ class Ops(Primitives):
         """
         from .autodiff import Autodiff
 
-        value, grads = Autodiff(self).differentiate(fun, params)
-        return value, grads
+        return Autodiff(self).differentiate(fun, params)
 
     @fused
     def compile(self, fun: Function) -> Function:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..ops import NEVER, Array, Ops
 from .rules import Back, Rule, fit, rule, swap
@@ -20,12 +19,13 @@ def fused_rule(function: Rule) -> Rule:
 
 def once(joint: Callable[[Array], tuple[Array, ...]]) -> Callable[[Array], tuple[Array, ...]]:
     """Let the maps of several arguments share one computation: remember the result for the gradient at hand."""
-    last: list[Any] = []
+    last: tuple[Array, tuple[Array, ...]] | None = None
 
     def call(g: Array) -> tuple[Array, ...]:
-        if not last or last[0] is not g:
-            last[:] = g, joint(g)
-        return last[1]  # type: ignore[no-any-return]
+        nonlocal last
+        if last is None or last[0] is not g:
+            last = g, joint(g)
+        return last[1]
 
     return call
 

@@ -8,6 +8,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,9 +36,9 @@ def check_all() -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} ({platform.python_implementation()})")
     yield Finding("platform", "ok", platform.platform())
     yield Finding("processors", "ok", f"{os.cpu_count()}")
-    yield from (_guarded(name, lambda name=name: check_package(name)) for name in PACKAGES)  # type: ignore[misc]
+    yield from (_guarded(name, partial(check_package, name)) for name in PACKAGES)
     yield from (_guarded(name, check) for name, check in _CHECKS.items())
-    yield from (_guarded(f"backend {name}", lambda name=name: check_backend(name)) for name in backends())  # type: ignore[misc]
+    yield from (_guarded(f"backend {name}", partial(check_backend, name)) for name in backends())
 
 
 def check_memory() -> Finding:

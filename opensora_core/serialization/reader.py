@@ -6,7 +6,8 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +133,7 @@ def require_finite(tensors: Mapping[str, Array], source: str) -> None:
             )
 
 
-def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def _open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)  # first, because opening a pipe would wait for its writer
         file = open(path, "rb") if regular else None  # noqa: SIM115
@@ -147,7 +148,7 @@ def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     return file
 
 
-def _map(file: BinaryIO, size: int, source: str) -> mmap.mmap:
+def _map(file: BufferedReader, size: int, source: str) -> mmap.mmap:
     try:
         return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
@@ -167,9 +168,9 @@ def _view(buffer: mmap.mmap | bytes, data_start: int, entry: Entry, what: str) -
     return _checked(array, what)
 
 
-def _read(file: BinaryIO, entry: Entry, what: str) -> Array:
+def _read(file: BufferedReader, entry: Entry, what: str) -> Array:
     array: Array = np.empty(entry.shape, NUMPY_DTYPES[entry.dtype])
-    if array.size and file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:  # type: ignore[attr-defined]
+    if array.size and file.readinto(array.reshape(-1).view(np.uint8).data) != array.nbytes:
         raise FileFormatError(f"{what}: the file became shorter while it was read")
     return _checked(array, what)
 
