@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opensora_core.synthetic import EASY, FULL, Scene, describe, vocabulary
-from opensora_core.synthetic.prompts import COLOR_WORDS, EXTRA_WORDS, SHAPE_WORDS, SIZE_WORDS
+from opensora_core.synthetic.words import COLOR_WORDS, EXTRA_WORDS, SHAPE_WORDS, SIZE_WORDS
 from opensora_core.text.tokenizer import WordTokenizer
 
 
