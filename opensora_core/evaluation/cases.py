@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from ..random import generator
+from ..synthetic.motion import SECONDS
 from ..synthetic.prompts import describe
 from ..synthetic.scene import Scene
 from ..synthetic.world import World
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..pipelines.config import OpenSoraConfig
 
 Wording = Literal["mixed", "canonical", "free"]
-SECONDS = 2.0  # one full motion of the synthetic world
 
 
 @dataclass(frozen=True)

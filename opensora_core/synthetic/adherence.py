@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from .reader import Reading, read
-from .scene import Scene
+from .scene import RESIZING_MOTIONS, Scene
 
 ATTRIBUTES = ("background", "color", "shape", "motion", "size")
 
@@ -62,6 +62,6 @@ def misread(video: NDArray[np.uint8], scene: Scene, *, still_image: bool = False
 
 def _right(reading: Reading, scene: Scene, still_image: bool) -> list[bool]:
     right = {name: getattr(reading, name) == getattr(scene, name) for name in ATTRIBUTES}
-    right["size"] |= scene.motion in ("grow", "shrink")
+    right["size"] |= scene.motion in RESIZING_MOTIONS
     right["motion"] |= still_image
     return list(right.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene import PERIODIC_MOTIONS, Scene
+from .scene import PERIODIC_MOTIONS, RESIZING_MOTIONS, Scene
 from .shapes import EXTENT
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ def track(scene: Scene, rng: np.random.Generator, seconds: Floats, height: int, 
 
 
 def _radius(scene: Scene, rng: np.random.Generator, phase: Floats) -> Floats:
-    if scene.motion in ("grow", "shrink"):
+    if scene.motion in RESIZING_MOTIONS:
         small, large = rng.uniform(*SHRUNKEN), rng.uniform(*GROWN)
         first, last = (small, large) if scene.motion == "grow" else (large, small)
         return first + (last - first) * phase
@@ -74,7 +74,7 @@ def _radius(scene: Scene, rng: np.random.Generator, phase: Floats) -> Floats:
 
 def _largest_radius(scene: Scene, radius: Floats, unit: float) -> float:
     """The room to keep free around the centre; it must not depend on which moments are asked for."""
-    if scene.motion in ("grow", "shrink"):
+    if scene.motion in RESIZING_MOTIONS:
         return GROWN[1] * unit
     return float(radius[0])
 

@@ -11,7 +11,7 @@ from ..errors import InvalidInputError
 from .cutout import Cutout, border_color, cut_out
 from .matching import center_and_area, match, overlap, patch, templates
 from .motion import DESIGN_SIZE
-from .scene import BACKGROUNDS, COLORS, PALETTE
+from .scene import BACKGROUNDS, COLORS, PALETTE, ROUND_SHAPES
 
 Floats = NDArray[np.float32]
 
@@ -145,6 +145,6 @@ def _turns(shape: str, patches: Floats) -> bool:
     By this measure a turned shape overlaps itself by 0.75 at most (0.81 when blurred); a still one, slightly blurred
     and noisy, by 0.88 at least.
     """
-    if shape in ("circle", "ring"):
+    if shape in ROUND_SHAPES:
         return False
     return bool(np.percentile(overlap(patches[0], patches), 25) < 0.84)

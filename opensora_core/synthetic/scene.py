@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from ..errors import InvalidInputError
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+ROUND_SHAPES = ("circle", "ring")  # which look the same however they are turned
 COLORS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white", "black")
 BACKGROUNDS = ("black", "white", "gray", "blue", "green", "red", "yellow", "purple")
 SIZES = ("small", "medium", "large")
 STRAIGHT_MOTIONS = ("right", "left", "up", "down", "upright", "upleft", "downright", "downleft")
+RESIZING_MOTIONS = ("grow", "shrink")
 PERIODIC_MOTIONS = ("bounce", "orbit", "spin", "blink")
-MOTIONS = (*STRAIGHT_MOTIONS, "bounce", "orbit", "grow", "shrink", "spin", "blink", "still")
+MOTIONS = (*STRAIGHT_MOTIONS, "bounce", "orbit", *RESIZING_MOTIONS, "spin", "blink", "still")
 
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),
@@ -59,7 +61,7 @@ def why_invisible(shape: str, color: str, background: str, motion: str) -> str |
     """The reason why these words make no scene (nothing of it could be seen), or None when they do."""
     if color == background:
         return f"a {color} object cannot be seen on a {background} background: choose two different colours"
-    if motion == "spin" and shape in ("circle", "ring"):
+    if motion == "spin" and shape in ROUND_SHAPES:
         return f"a {shape} looks the same while it spins: choose another shape or another motion"
     return None
 

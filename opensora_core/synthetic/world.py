@@ -16,6 +16,7 @@ from .scene import (
     BACKGROUNDS,
     COLORS,
     MOTIONS,
+    RESIZING_MOTIONS,
     SHAPES,
     SIZES,
     Scene,
@@ -93,7 +94,7 @@ def _scenes(
     motions: tuple[str, ...],
 ) -> dict[str, tuple[Scene, ...]]:
     every = [
-        Scene(shape, color, background, "medium" if motion in ("grow", "shrink") else size, motion)
+        Scene(shape, color, background, "medium" if motion in RESIZING_MOTIONS else size, motion)
         for shape, color, background, size, motion in product(shapes, colors, backgrounds, sizes, motions)
         if why_invisible(shape, color, background, motion) is None
     ]
