@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..media.video import psnr
 from ..synthetic.adherence import Adherence, score
 from ..synthetic.world import World
 from .cases import Case, ClipShape, render_real
@@ -58,8 +59,8 @@ def evaluate_image(
         options = {**shape.to_dict(), **sampling}
         video = model.generate_from_image(clip[0], case.prompt, seed=case.seed, **options).frames
         autoencoded = model.decode(model.encode(clip[:1]), 1, shape.height, shape.width)[0, 0]
-        kept.append(psnr(video[0], autoencoded))
-        given.append(psnr(video[0], clip[0]))
+        kept.append(min(CEILING, psnr(video[0], autoencoded)))
+        given.append(min(CEILING, psnr(video[0], clip[0])))
         videos.append(video)
         tell(len(videos))
     scenes = [case.scene for case in cases]
@@ -72,9 +73,3 @@ def evaluate_image(
         seconds_per_video=(time.perf_counter() - start) / len(cases),
         videos=tuple(videos),
     )
-
-
-def psnr(a: Frames, b: Frames) -> float:
-    """Peak signal-to-noise ratio of uint8 pixels in dB, at most 100."""
-    error = float(np.mean(np.square(a.astype(np.float64) - b)))
-    return CEILING if error == 0 else min(CEILING, 10 * float(np.log10(255**2 / error)))

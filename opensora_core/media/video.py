@@ -141,12 +141,7 @@ class Video:
 
     def psnr(self, other: Video) -> float:
         """Peak signal-to-noise ratio over all frames, in dB: higher is closer, `inf` when every pixel is equal."""
-        if self.shape != other.shape:
-            raise InvalidInputError(f"psnr compares videos of one shape: {self.shape} against {other.shape}")
-        total = 0.0
-        for ours, theirs in zip(self.frames, other.frames, strict=True):
-            total += float(np.square(ours.astype(np.float64) - theirs).sum())
-        return 10 * math.log10(255**2 * self.frames.size / total) if total else math.inf
+        return psnr(self.frames, other.frames)
 
     def save(
         self,
@@ -198,6 +193,19 @@ class Video:
         from .display import to_html
 
         return to_html(self)
+
+
+def psnr(a: Frames, b: Frames) -> float:
+    """Peak signal-to-noise ratio of uint8 frames of one shape, in dB; `inf` when every pixel is equal.
+
+    Raises InvalidInputError when the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise InvalidInputError(f"psnr compares videos of one shape: {a.shape} against {b.shape}")
+    total = 0.0
+    for ours, theirs in zip(a, b, strict=True):  # one by one: float64 of a long clip takes much memory
+        total += float(np.square(ours.astype(np.float64) - theirs).sum())
+    return 10 * math.log10(255**2 * a.size / total) if total else math.inf
 
 
 def checked_fps(fps: float) -> float:

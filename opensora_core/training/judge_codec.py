@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..media.video import psnr
 from ..ops import Ops
 from ..random import generator
 from ..registry import get_backend
@@ -34,7 +34,10 @@ WORLDS = {
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Mean PSNR in dB over clips of 17 frames and 64x64 pixels, and what the rule-based reader still reads of them."""
+    """Mean PSNR in dB over clips of 17 frames and 64x64 pixels, and what the rule-based reader still reads of them.
+
+    Equal clips, whose PSNR is infinite, count as 100 dB.
+    """
 
     psnr: float
     adherence: Adherence
@@ -57,14 +60,8 @@ def reconstruct(ops: Ops, codec: BlockCodec, world: World, clips: int, noise: fl
         video = to_frames(ops.to_numpy(codec.decode(ops, ops.asarray(latents), len(frames))))[0]
         scenes.append(scene)
         decoded.append(video)
-        quality.append(psnr(frames, video))
+        quality.append(min(100.0, psnr(frames, video)))
     return Reconstruction(float(np.mean(quality)), score(decoded, scenes))
-
-
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB of two clips of one shape; at most 100, which equal clips get."""
-    error = np.square(a.astype(np.float64) - b).mean()
-    return float(min(100.0, 10.0 * np.log10(255.0**2 / max(error, 1e-12))))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
