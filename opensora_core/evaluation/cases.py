@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import InvalidInputError
+from ..media.video import Frames
 from ..random import generator
 from ..synthetic.motion import SECONDS
 from ..synthetic.prompts import describe
@@ -85,6 +83,6 @@ def held_out_cases(
     return cases
 
 
-def render_real(world: World, case: Case, shape: ClipShape, *, seed: int = 0) -> NDArray[np.uint8]:
+def render_real(world: World, case: Case, shape: ClipShape, *, seed: int = 0) -> Frames:
     """The clip uint8 [T, H, W, 3] that the world itself makes of a case."""
     return world.render(case.scene, generator(seed, "evaluation/render", case.index), **shape.to_dict())

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidInputError
-from ..media.video import Video
-from ..synthetic.adherence import Adherence, score
+from ..media.video import Frames, Video
+from ..synthetic.adherence import score
 from ..synthetic.world import World
 from .cases import Case, ClipShape, render_real
-from .text import Frames, Tell
+from .report import Report, Tell
 
 if TYPE_CHECKING:
     from ..pipelines.opensora import OpenSora
@@ -23,7 +23,7 @@ INVISIBLE = 0.5  # levels of mean change from frame to frame below which nobody 
 
 
 @dataclass(frozen=True)
-class ExtensionReport:
+class ExtensionReport(Report):
     """What became of clips whose first `given_frames` frames were given.
 
     seam_ratio: mean change of the pixels across the seam over their mean change from frame to frame elsewhere; median
@@ -35,14 +35,6 @@ class ExtensionReport:
     seam_ratio_p90: float
     real_seam_ratio: float  # of real clips at the same place
     unchanged: bool
-    generated: Adherence
-    real: Adherence
-    seconds_per_video: float
-    videos: tuple[Frames, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values, without the videos."""
-        return {name: value for name, value in asdict(self).items() if name != "videos"}
 
 
 def evaluate_extension(

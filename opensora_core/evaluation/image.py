@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..media.video import psnr
-from ..synthetic.adherence import Adherence, score
+from ..synthetic.adherence import score
 from ..synthetic.world import World
 from .cases import Case, ClipShape, render_real
-from .text import Frames, Tell
+from .report import Report, Tell
 
 if TYPE_CHECKING:
     from ..pipelines.opensora import OpenSora
@@ -22,7 +22,7 @@ CEILING = 100.0  # dB that stand for "identical", which has no finite number
 
 
 @dataclass(frozen=True)
-class ImageReport:
+class ImageReport(Report):
     """What became of first frames of real clips.
 
     kept_psnr: dB between the video's first frame and the image as the autoencoder alone gives it back, 100 meaning
@@ -32,14 +32,6 @@ class ImageReport:
     kept_psnr: float
     kept_psnr_worst: float
     given_psnr: float
-    generated: Adherence
-    real: Adherence
-    seconds_per_video: float
-    videos: tuple[Frames, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values, without the videos."""
-        return {name: value for name, value in asdict(self).items() if name != "videos"}
 
 
 def evaluate_image(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InvalidInputError
+from ..media.video import Frames
 from ..synthetic.adherence import misread
 from .cases import Case
-from .text import Frames
 
 if TYPE_CHECKING:
     from PIL import Image

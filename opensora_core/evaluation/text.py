@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..synthetic.adherence import Adherence, score
 from ..synthetic.world import World
 from .cases import Case, ClipShape, render_real
+from .report import Report, Tell
 
 if TYPE_CHECKING:
     from ..pipelines.opensora import OpenSora
 
-Frames = NDArray[np.uint8]
-Tell = Callable[[int], None]
-"""Is called with the number of cases done."""
-
 
 @dataclass(frozen=True)
-class TextReport:
-    """Adherence of what was generated, of real renders (upper bound), of videos beside other prompts (lower bound)."""
+class TextReport(Report):
+    """What became of prompts; `mismatched` is the adherence of the videos to other prompts, the lower bound."""
 
-    generated: Adherence
-    real: Adherence
     mismatched: Adherence
-    seconds_per_video: float
-    videos: tuple[Frames, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values, without the videos."""
-        return {name: value for name, value in asdict(self).items() if name != "videos"}
 
 
 def evaluate_text(
