@@ -14,7 +14,7 @@ from .screen import Screen
 
 if TYPE_CHECKING:
     from ..ops import Ops
-    from ..training.run import Run
+    from ..pipelines.training_run import Run
 
 SMOOTHING = 0.98  # of the loss that is shown, per step
 
@@ -82,8 +82,8 @@ def train(
 def _open(
     ops: Ops, config: Path | None, output: Path, resume: bool, parts: dict[str, Path | None], compile: bool
 ) -> Run:
+    from ..pipelines.training_run import RECIPE, Run, assemble, exists
     from ..training.recipe import load_recipe
-    from ..training.run import RECIPE, Run, assemble, exists
 
     given = any(path is not None for path in parts.values())
     if resume and exists(output):

@@ -16,6 +16,15 @@ FORBIDDEN = {
     "backends/opensora_backends": {"opensora_benchmarks"},
     "benchmarks/opensora_benchmarks": {"opensora_kernels"},
 }
+LAYERS = (  # of the core, from the bottom up; the language below them is the modules without a package
+    {"autodiff", "interpose"},
+    {"nn", "serialization", "synthetic"},
+    {"dit", "media", "schedulers", "text", "vae"},
+    {"training"},
+    {"pipelines"},
+    {"evaluation", "verify"},
+    {"cli", "testing"},
+)
 FILES = [(folder, path) for folder in FORBIDDEN for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -31,6 +40,21 @@ def imported(path):
 @pytest.mark.parametrize(("folder", "path"), FILES, ids=[str(p.relative_to(ROOT)) for _, p in FILES])
 def test_a_file_imports_only_along_the_arrows(folder, path):
     assert set(imported(path)) & FORBIDDEN[folder] == set()
+
+
+def relatives(path):
+    """Packages of the core that a file imports from other packages."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 2:
+            yield (node.module or "").partition(".")[0]
+
+
+@pytest.mark.parametrize("package", sorted(p.parent.name for p in (ROOT / "opensora_core").glob("*/__init__.py")))
+def test_a_package_of_the_core_imports_only_from_the_layers_below(package):
+    layer = next(i for i, packages in enumerate(LAYERS) if package in packages)
+    above = set().union(*LAYERS[layer:]) - (LAYERS[0] if layer == 0 else {package})
+    for path in (ROOT / "opensora_core" / package).glob("*.py"):
+        assert set(relatives(path)) & above == set(), path
 
 
 @pytest.mark.parametrize("path", [p for f, p in FILES if f == "opensora_core" and "testing" not in p.parts])

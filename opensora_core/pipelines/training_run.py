@@ -17,14 +17,14 @@ from typing import Any
 from ..errors import InvalidInputError
 from ..module import state_dict
 from ..ops import Ops
-from ..pipelines.config import OpenSoraConfig
-from ..pipelines.opensora import OpenSora
-from ..pipelines.training import around, make_trainer, trained_model
 from ..serialization.atomic import atomic_file
-from .codec_file import load_codec
-from .recipe import Recipe, load_recipe
-from .text_file import load_text_encoder
-from .trainer import Progress, Trainer
+from ..training.codec_file import load_codec
+from ..training.recipe import Recipe, load_recipe
+from ..training.text_file import load_text_encoder
+from ..training.trainer import Progress, Trainer
+from .config import OpenSoraConfig
+from .opensora import OpenSora
+from .training import around, make_trainer, trained_model
 
 RECIPE, MODEL = "recipe.toml", "model"
 
