@@ -1,4 +1,4 @@
-"""Open-Sora as one framework-agnostic library: text to video on NumPy, Torch and CUDA alike.
+"""Open-Sora as one framework-agnostic library: text to video on NumPy and Torch alike.
 
 Importing this package loads no framework; backends load on the first `get_backend(name)`.
 """
@@ -6,7 +6,15 @@ Importing this package loads no framework; backends load on the first `get_backe
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` hands out, for type checkers and editors
+    from .media.video import Video as Video
+    from .ops import Ops as Ops
+    from .pipelines.config import OpenSoraConfig as OpenSoraConfig
+    from .pipelines.opensora import OpenSora as OpenSora
+    from .registry import available_backends as available_backends
+    from .registry import get_backend as get_backend
 
 __version__ = "0.1.0"
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import opensora_core
+
 ROOT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = {"torch", "cupy", "numba", "jax", "tensorflow", "triton", "cuda"}
 OURS = {"opensora_core", "opensora_backends", "opensora_kernels", "opensora_benchmarks"}
@@ -78,3 +80,10 @@ def test_the_language_itself_loads_nothing_heavy():
     loaded = {m.partition(".")[0] for m in out.stdout.split()}
     assert "opensora_core" in loaded
     assert loaded & heavy == set()
+
+
+def test_type_checkers_see_every_name_that_the_package_hands_out():
+    tree = ast.parse((ROOT / "opensora_core" / "__init__.py").read_text())
+    seen = {alias.asname for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert set(opensora_core.__all__) - {"__version__"} == seen - {None}
+    assert all(getattr(opensora_core, name).__name__ == name for name in seen - {None})
