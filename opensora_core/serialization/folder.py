@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from ..errors import FileFormatError, InvalidInputError
 from .atomic import atomic_folder
 from .header import Entry, read_header
-from .jsonfile import decode_object, encode_object, read_object
+from .jsonfile import encode_object, read_object
 from .manifest import verify_manifest
 from .names import show
 from .reader import SafetensorsFile, open_safetensors
+from .single import CONFIG_BYTES, decode_metadata, encode_metadata
 from .writer import encode_header, iter_data, plan, write_safetensors
 
 Array = NDArray[Any]
@@ -35,7 +36,6 @@ Config = dict[str, Any]
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
-CONFIG_BYTES: Final = 2**20
 INDEX_BYTES: Final = 8 * 2**20
 _SHARD = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 
@@ -96,9 +96,8 @@ def load_config(path: str | os.PathLike[str]) -> Config:
 
 def to_bytes(config: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytes:
     """Config and tensors as one safetensors file in memory, the config in its metadata."""
-    text = encode_object(config, "config", CONFIG_BYTES, indent=None).decode()
     entries = plan(tensors)
-    return b"".join([encode_header(entries, {"config": text}), *iter_data(entries, tensors)])
+    return b"".join([encode_header(entries, encode_metadata(config)), *iter_data(entries, tensors)])
 
 
 def from_bytes(data: bytes) -> tuple[Config, dict[str, Array]]:
@@ -106,9 +105,7 @@ def from_bytes(data: bytes) -> tuple[Config, dict[str, Array]]:
     source = "the serialized model"
     data = bytes(data)  # free for bytes; what could be changed later is copied
     opened = SafetensorsFile(data, read_header(io.BytesIO(data), len(data), source), source)
-    if set(opened.metadata) != {"config"}:
-        raise FileFormatError(f"{source}: expected 'config' in the metadata, found {sorted(opened.metadata)[:8]}")
-    return decode_object(opened.metadata["config"].encode(), f"the config of {source}"), dict(opened)
+    return decode_metadata(opened), dict(opened)
 
 
 class _Subset(Mapping[str, Array]):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ..errors import WeightsError
+from ..module import rebuild, state_dict
 from .names import closest, show
 
+M = TypeVar("M")
 Shape = Sequence[int]
 _SHOWN = 8  # names of each kind in a message
 
@@ -35,6 +38,16 @@ def check_state(expected: Mapping[str, Shape], found: Mapping[str, Shape], *, st
     if difference.mismatched or (strict and (difference.missing or difference.unexpected)):
         raise WeightsError(describe(difference, expected, found))
     return difference
+
+
+def fill(template: M, weights: Mapping[str, Any]) -> M:
+    """The same module with every weight taken from `weights`, which must be exactly those it has.
+
+    template: of the right shapes, without numbers of its own if it was made with a ShapeInit.
+    """
+    own = state_dict(template)
+    check_state({name: a.shape for name, a in own.items()}, {name: weights[name].shape for name in weights})
+    return rebuild(template, weights)
 
 
 def describe(difference: StateDifference, expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:

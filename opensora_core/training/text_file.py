@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from ..errors import FileFormatError
-from ..module import rebuild, state_dict
+from ..module import state_dict
 from ..nn.init import ShapeInit
-from ..serialization.reader import open_safetensors
-from ..serialization.state import check_state
-from ..serialization.writer import write_safetensors
+from ..serialization.single import load_single, save_single
+from ..serialization.state import fill
 from ..text.encoder import TextEncoder, TextEncoderConfig
 from ..text.tokenizer import WordTokenizer
 
@@ -18,7 +16,7 @@ from ..text.tokenizer import WordTokenizer
 def save_text_encoder(encoder: TextEncoder, tokenizer: WordTokenizer, path: str | os.PathLike[str]) -> None:
     """Write the state dict (NumPy arrays), whole or not at all."""
     about = {"text": encoder.config.to_dict(), "tokenizer": tokenizer.to_dict()}
-    write_safetensors(path, state_dict(encoder), {"config": json.dumps(about, sort_keys=True)})
+    save_single(path, about, state_dict(encoder))
 
 
 def load_text_encoder(path: str | os.PathLike[str]) -> tuple[TextEncoder, WordTokenizer]:
@@ -27,10 +25,8 @@ def load_text_encoder(path: str | os.PathLike[str]) -> tuple[TextEncoder, WordTo
     Raises FileFormatError when the file is damaged or holds no text encoder, WeightsError when its weights do not fit
     its config.
     """
-    weights = open_safetensors(path)
-    about = json.loads(weights.metadata.get("config", "{}"))
+    about, weights = load_single(path)
     if set(about) != {"text", "tokenizer"}:
         raise FileFormatError(f"{os.fspath(path)} holds no text encoder; expected a file of `save_text_encoder`")
     template = TextEncoder.create(TextEncoderConfig.from_dict(about["text"]), ShapeInit())
-    check_state({name: leaf.shape for name, leaf in state_dict(template).items()}, weights.shapes)
-    return rebuild(template, weights), WordTokenizer.from_dict(about["tokenizer"])
+    return fill(template, weights), WordTokenizer.from_dict(about["tokenizer"])

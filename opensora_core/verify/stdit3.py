@@ -12,10 +12,10 @@ from ..capture import Call, capture
 from ..dit.config import STDiT3Config
 from ..dit.embedders import unpack_text
 from ..dit.stdit3 import STDiT3
-from ..module import rebuild, state_dict, to_backend
+from ..module import to_backend
 from ..nn.init import ShapeInit
 from ..ops import Array, Ops
-from ..serialization.state import check_state
+from ..serialization.state import fill
 from .golden import GoldenSet, bring
 from .produced import Produced
 
@@ -38,9 +38,7 @@ def stdit3(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
 def load_model(golden: GoldenSet, ops: Ops, donor: str | None = None) -> STDiT3:
     """The model of a golden set on a backend; WeightsError when weights are missing, too many or of other shapes."""
     model = STDiT3.create(STDiT3Config.from_dict(golden.config), ShapeInit())
-    weights = golden.weights(donor)
-    check_state({k: v.shape for k, v in state_dict(model).items()}, {k: v.shape for k, v in weights.items()})
-    return to_backend(ops, rebuild(model, weights))
+    return to_backend(ops, fill(model, golden.weights(donor)))
 
 
 def _text(ops: Ops, model: STDiT3, inputs: dict[str, NDArray[Any]]) -> tuple[Array, Array | None]:

@@ -76,8 +76,11 @@ def test_a_codec_file_keeps_every_bit_and_refuses_what_does_not_fit(codec, tmp_p
     for name, weight in state_dict(refined).items():
         assert_array_equal(state_dict(loaded)[name], weight)
     write_safetensors(tmp_path / "bare.safetensors", state_dict(codec))
-    with pytest.raises(FileFormatError, match="no 'config'"):
+    with pytest.raises(FileFormatError, match="expected 'config' in the metadata"):
         load_codec(tmp_path / "bare.safetensors")
+    write_safetensors(tmp_path / "cut.safetensors", state_dict(codec), {"config": '{"latent_channels": '})
+    with pytest.raises(FileFormatError, match="is not the JSON expected here"):
+        load_codec(tmp_path / "cut.safetensors")
     broken = {name: weight for name, weight in state_dict(codec).items() if name != "basis"}
     write_safetensors(tmp_path / "broken.safetensors", broken, {"config": '{"latent_channels": 12}'})
     with pytest.raises(WeightsError, match="basis"):
