@@ -88,3 +88,8 @@ def test_the_language_page_lists_every_op():
     assert [tier.split() for tier in listed.groups()] == [PRIMITIVES, FUSED]
     assert f"**Primitives** ({len(PRIMITIVES)})" in text
     assert f"**Fused ops** ({len(FUSED)})" in text
+
+
+def test_every_page_of_the_docs_can_be_reached_from_the_readme():
+    linked = set(re.findall(r"\]\((docs/[^)#]+)\)", TEXTS["README.md"]))
+    assert linked >= {page for page in TEXTS if page.startswith("docs/")}
