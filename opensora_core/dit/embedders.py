@@ -82,10 +82,11 @@ def masked_mean(ops: Ops, y: Array, keep: Array | None) -> Array:
     """Mean [B, C] of the tokens y [B, L, C] where keep [B, L] holds (None: of all); zero where it never does."""
     if keep is None:
         return mean(ops, y, axis=1)
-    weights = ops.astype(keep, "float32")
+    wide = ops.widen(y)
+    weights = ops.astype(keep, wide.dtype)
     total = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1.0)
     weights = ops.reshape(weights / total, (*keep.shape, 1))
-    return ops.astype(ops.sum(ops.widen(y) * weights, axis=1), y.dtype)
+    return ops.astype(ops.sum(wide * weights, axis=1), y.dtype)
 
 
 def fps_embedder(init: RandomInit, size: int) -> ScalarEmbedder:
