@@ -212,6 +212,11 @@ class Primitives:
 
     # ------------------------------------------------------------------ the half-precision policy, in one place
 
+    @property
+    def wide_dtype(self) -> str:
+        """float64 if models are loaded in it, else float32: for what half precision would spoil, such as latents."""
+        return "float64" if self.dtype == "float64" else "float32"
+
     def dtype_name(self, x: Array) -> str:
         """Name of an array's dtype: "float32", "bfloat16", "int64", "bool", ..."""
         return str(x.dtype).removeprefix("torch.")

@@ -37,11 +37,10 @@ class Components:
 
     def on(self, ops: Ops) -> Components:
         """Return the parts on a backend in its dtype, the autoencoder in float32 or better."""
-        codec_dtype = "float64" if ops.dtype == "float64" else "float32"
         return Components(
             to_backend(ops, self.text_encoder),
             to_backend(ops, self.denoiser),
-            to_backend(ops, self.codec, codec_dtype),
+            to_backend(ops, self.codec, ops.wide_dtype),
             self.config,
             self.tokenizer,
         )

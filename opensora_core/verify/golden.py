@@ -132,7 +132,7 @@ def bring(ops: Ops, x: NDArray[Any]) -> Array:
 
     Half precision starts inside the models, as in real runs: latents and timesteps arrive in float32.
     """
-    return ops.asarray(x, ("float64" if ops.dtype == "float64" else "float32") if x.dtype.kind == "f" else None)
+    return ops.asarray(x, ops.wide_dtype if x.dtype.kind == "f" else None)
 
 
 def _files(root: Path) -> Iterator[Path]:
