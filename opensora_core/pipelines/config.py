@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
+from ..checks import number, one_of, table, whole
 from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..schedulers.parametrization import Prediction
@@ -15,6 +16,11 @@ from ..vae.block_codec import BlockCodecConfig
 
 ARCHITECTURES = ("stdit3",)
 SPECIAL_WORDS = 2  # padding and the unknown word come before the vocabulary
+WHOLE = {
+    "num_frames": (1, 100_000), "height": (1, 8192), "width": (1, 8192), "num_inference_steps": (1, 10_000),
+    "hidden_dim": (1, 65_536), "num_layers": (1, 1000), "num_heads": (1, 1000),
+}  # fmt: skip
+NUMBERS = {"fps": (0.01, 1000.0), "guidance_scale": (0.0, 1000.0), "timestep_shift": (0.001, 1000.0)}
 
 
 @dataclass(frozen=True)
@@ -53,19 +59,16 @@ class OpenSoraConfig:
     codec: BlockCodecConfig = field(default_factory=BlockCodecConfig)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
-        object.__setattr__(self, "patch_size", tuple(self.patch_size))
-        if self.architecture not in ARCHITECTURES:
-            raise InvalidInputError(f"architecture {self.architecture!r} is not one of {', '.join(ARCHITECTURES)}")
-        for name in ("num_frames", "hidden_dim", "num_layers", "num_inference_steps", "num_heads", "height", "width"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InvalidInputError(f"{name}={getattr(self, name)!r} must be a whole number of at least 1")
-        if self.prediction not in get_args(Prediction):
-            raise InvalidInputError(f"prediction={self.prediction!r} is not one of {', '.join(get_args(Prediction))}")
-        if self.fps <= 0 or self.guidance_scale < 0:
-            raise InvalidInputError(
-                f"fps={self.fps} must be above 0 and guidance_scale={self.guidance_scale} at least 0"
-            )
+        for name in ("vocabulary", "patch_size"):
+            if not isinstance(getattr(self, name), list | tuple):
+                raise InvalidInputError(f"{name}={getattr(self, name)!r} must be a list")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        one_of("architecture", self.architecture, ARCHITECTURES)
+        one_of("prediction", self.prediction, get_args(Prediction))
+        for name, legal in WHOLE.items():
+            whole(name, getattr(self, name), *legal)
+        for name, bounds in NUMBERS.items():
+            number(name, getattr(self, name), *bounds)
         if self.text.vocabulary != len(self.vocabulary) + SPECIAL_WORDS:
             raise InvalidInputError(
                 f"text.vocabulary={self.text.vocabulary} must be the {len(self.vocabulary)} words of the vocabulary "
@@ -122,10 +125,7 @@ class OpenSoraConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OpenSoraConfig:
         """From `to_dict`; a field that is not known is an error, not ignored."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InvalidInputError(f"unknown model config fields {unknown}; known: {sorted(known)}")
+        values = table("model config", values, [f.name for f in fields(cls)])
         nested: dict[str, Any] = {"text": TextEncoderConfig.from_dict, "codec": BlockCodecConfig.from_dict}
         read: dict[str, Any] = {k: nested[k](v) if k in nested else v for k, v in values.items()}
         return cls(**read)

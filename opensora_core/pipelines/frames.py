@@ -32,8 +32,8 @@ def to_frames(ops: Ops, parts: Components, latents: Array, num_frames: int, heig
     video = ops.to_numpy(parts.codec.decode(ops, ops.astype(latents, parts.codec.mean.dtype), num_frames))
     top, _, left, _ = _margins(parts.config, height, width)
     video = video[:, :, :, top : top + height, left : left + width]
-    pixels = np.clip(np.rint((video + 1.0) * 127.5), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(pixels, 1, -1))
+    levels = np.nan_to_num(np.clip(np.rint((video + 1.0) * 127.5), 0, 255))  # NaN is black, on every machine
+    return np.ascontiguousarray(np.moveaxis(levels.astype(np.uint8), 1, -1))
 
 
 def _margins(config: OpenSoraConfig, height: int, width: int) -> tuple[int, int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..dit.stdit3 import TextContext
 from ..errors import NonFiniteError
 from ..ops import Array, Ops
-from ..random import normal, normal_batch
+from ..random import normal_batch
 from ..schedulers.parametrization import to_velocity
 from ..schedulers.rectified_flow import Step, Velocity, euler, guided
 from ..schedulers.timesteps import sampling_timesteps
@@ -21,6 +21,7 @@ from .components import Components
 from .request import Request
 
 CheckFinite = Literal["raise", "warn", "off"]
+NULL_TOKENS = 10  # the median length of captions of the synthetic world
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,16 @@ def encode_prompt(ops: Ops, parts: Components, texts: list[str]) -> tuple[Array,
     ids, mask = parts.tokenizer.encode_batch(texts)
     mask = ops.asarray(mask)
     return parts.text_encoder(ops, ops.asarray(ids), mask), mask
+
+
+def null_caption(ops: Ops, parts: Components) -> tuple[Array, Array]:
+    """Features [1, L, C] and mask [1, L] of no prompt: the null caption, as long as ordinary captions are.
+
+    In training it stands in for dropped captions under their masks; a mask without any token was never seen.
+    """
+    null = parts.denoiser.y_embedder.y_embedding  # (L, C)
+    mask = np.arange(null.shape[0])[None] < NULL_TOKENS
+    return ops.reshape(null, (1, *null.shape)), ops.asarray(mask)
 
 
 def text_context(ops: Ops, parts: Components, prompt: Prompt, guidance_scale: float) -> TextContext:
@@ -78,26 +89,27 @@ def sample_window(
     ops: Ops,
     parts: Components,
     request: Request,
-    prompt: Prompt,
+    context: TextContext,
     *,
     latent_frames: int,
     latent_size: tuple[int, int],
+    batch: int = 1,
+    first_sample: int = 0,
     given: Given | None = None,
     window: int = 0,
     check_finite: CheckFinite = "raise",
 ) -> Iterator[Step]:
     """Denoise one window; yields after every step, the last step's latents [B, C, T, h, w] are the result.
 
-    Noise depends on (seed, window, sample) alone, so backend, dtype and batch split do not change it.
+    context: `text_context` of the batch. Noise depends on (seed, window, sample) alone, so backend, dtype and batch
+    split do not change it; the samples are number first_sample, first_sample + 1, ...
     """
-    batch = prompt.features.shape[0]
     shape = (parts.config.codec.latent_channels, latent_frames, *latent_size)
     dtype = "float64" if ops.dtype == "float64" else "float32"
-    start = normal_batch(request.seed, f"window{window}", batch, shape)
+    start = normal_batch(request.seed, f"window{window}", batch, shape, first_sample)
     if given is not None:
         keep = given.mask.reshape(batch, 1, latent_frames, 1, 1) < 1
         start = np.where(keep, given.latents, start)
-    context = text_context(ops, parts, prompt, request.guidance_scale)
     velocity = window_velocity(ops, parts, request, context)
     steps = euler(
         ops,
@@ -105,29 +117,20 @@ def sample_window(
         ops.asarray(start, dtype),
         sampling_timesteps(request.num_inference_steps, ratio=parts.config.timestep_shift),
         mask=None if given is None else given.mask,
-        noise=_step_noise(ops, request.seed, window, batch, shape, dtype),
+        noise=lambda i: ops.asarray(
+            normal_batch(request.seed, f"window{window}/step{i}", batch, shape, first_sample), dtype
+        ),
     )
     for step in steps:
-        _check_finite(ops, step, check_finite)
+        if check_finite != "off" and not _is_finite(ops, step, check_finite):
+            check_finite = "off"  # one warning is enough
         yield step
 
 
-def _step_noise(
-    ops: Ops, seed: int, window: int, batch: int, shape: tuple[int, ...], dtype: str
-) -> Callable[[int], Array]:
-    def noise(step: int) -> Array:
-        draws = [normal(seed, f"window{window}/step{step}", i, shape) for i in range(batch)]
-        return ops.asarray(np.stack(draws), dtype)
-
-    return noise
-
-
-def _check_finite(ops: Ops, step: Step, policy: CheckFinite) -> None:
-    if policy == "off":
-        return
+def _is_finite(ops: Ops, step: Step, policy: CheckFinite) -> bool:
     latents: NDArray[Any] = ops.to_numpy(step.latents)
     if np.isfinite(latents).all():
-        return
+        return True
     message = (
         f"the latents of step {step.number + 1} (timestep {step.timestep:.1f}) hold NaN or Inf; "
         "try dtype float32, a lower guidance_scale, or check the weights"
@@ -135,3 +138,4 @@ def _check_finite(ops: Ops, step: Step, policy: CheckFinite) -> None:
     if policy == "raise":
         raise NonFiniteError(message)
     warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return False

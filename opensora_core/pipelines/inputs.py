@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, NonFiniteError
+from ..media.images import fit, read_image
 from ..media.video import Video
-from ..ops import Ops
+from ..ops import Array, Ops
 from .components import Components
 from .config import OpenSoraConfig
-from .generation import Prompt, encode_prompt
+from .generation import Prompt, encode_prompt, null_caption
+from .request import Request
 
-MAX_PROMPT = 10_000
+MAX_PROMPT = 2500  # so that a prompt and a negative one fit into a video file's comment, in any script
 
 
 class PromptWarning(UserWarning):
@@ -34,45 +36,104 @@ def read_prompt(
     mask: Any,
     may_be_empty: bool,
 ) -> Prompt:
-    """Text, or features [1, L, C] with a mask [1, L], as the sampler needs it; unknown words are warned about."""
+    """Text, or features [1, L, C] with a mask [1, L], as the sampler needs it; unknown words are warned about.
+
+    A blank text stands for no prompt at all, and a blank negative one for none: the null caption, as in training.
+    """
     if embeds is not None:
-        features = ops.asarray(_checked_embeds(embeds, parts.config), ops.dtype)
-        flags = np.ones(features.shape[:2], bool) if mask is None else np.asarray(mask, bool).reshape(1, -1)
-        encoded = features, ops.asarray(flags)
+        encoded = _read_embeds(ops, parts.config, embeds, mask)
+    elif mask is not None:
+        raise InvalidInputError("prompt_mask goes with prompt_embeds; a prompt has its own mask")
     else:
-        check_prompt(text, may_be_empty=may_be_empty)
-        if lost := parts.tokenizer.describe_loss(text):
-            warnings.warn(lost, PromptWarning, stacklevel=2)
-        encoded = encode_prompt(ops, parts, [text])
-    return Prompt(*encoded, None if negative is None else encode_prompt(ops, parts, [negative]))
+        encoded = _read_text(ops, parts, "prompt", text, may_be_empty=may_be_empty)
+    check_prompt("negative_prompt", negative or "", may_be_empty=True)
+    if not negative or not negative.strip():
+        return Prompt(*encoded)
+    return Prompt(*encoded, _read_text(ops, parts, "negative_prompt", negative, may_be_empty=False))
 
 
-def check_prompt(text: str, *, may_be_empty: bool = False) -> None:
+def check_prompt(name: str, text: str, *, may_be_empty: bool = False) -> None:
     """Refuse what is no prompt."""
-    if not isinstance(text, str) or len(text) > MAX_PROMPT:
-        raise InvalidInputError(f"the prompt {str(text)[:40]!r}... must be text of at most {MAX_PROMPT} characters")
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{name}={text!r:.60} must be text")
+    if len(text) > MAX_PROMPT:
+        raise InvalidInputError(
+            f"the {name} {text[:40]!r}... has {len(text)} characters; at most {MAX_PROMPT} are allowed"
+        )
     if not text.strip() and not may_be_empty:
-        raise InvalidInputError("the prompt is empty; say what the video should show")
+        raise InvalidInputError(f"the {name} is empty; say what the video should show")
 
 
 def check_latents(shape: Sequence[int], config: OpenSoraConfig) -> None:
     """Refuse latents that are not of this model."""
     channels = config.codec.latent_channels
-    if len(shape) != 5 or shape[1] != channels:
+    if len(shape) != 5 or shape[1] != channels or 0 in shape:
         raise InvalidInputError(f"latents of shape {tuple(shape)} must be [B, {channels}, T, h, w]")
 
 
-def as_video(source: Any) -> Video:
-    """A Video, a path, or uint8 frames [T, H, W, 3] (taken as 8 frames per second)."""
+def check_frames(pixels: NDArray[Any]) -> None:
+    """Refuse what is no batch of clips, uint8 [B, T, H, W, 3]."""
+    if pixels.ndim != 5 or pixels.shape[-1] != 3 or 0 in pixels.shape or pixels.dtype != np.uint8:
+        raise InvalidInputError(
+            f"frames of shape {pixels.shape} and dtype {pixels.dtype} must be uint8 [T, H, W, 3] or [B, T, H, W, 3]"
+        )
+
+
+def beginning(image: Any, video: Video | None, request: Request) -> NDArray[np.uint8]:
+    """Return the frames [T, H, W, 3] that a request's video begins with, possibly none; they must leave it room."""
+    if video is None:
+        if image is None:
+            return np.zeros((0, request.height, request.width, 3), np.uint8)
+        return fit(read_image(image)[None], request.height, request.width)
+    if image is not None:
+        raise InvalidInputError("a video begins with an image or with a video, not with both")
+    if (video.height, video.width) != (request.height, request.width):
+        raise InvalidInputError(
+            f"the video is {video.width}x{video.height} pixels, but width={request.width} and height={request.height} "
+            "were asked for; bring it to that size with video.fit(height, width)"
+        )
+    if video.fps != request.fps:
+        raise InvalidInputError(
+            f"the video has fps={video.fps:g}, but fps={request.fps:g} was asked for; "
+            "bring it to that rate with video.resample(fps)"
+        )
+    if request.num_frames <= video.num_frames:
+        raise InvalidInputError(
+            f"num_frames={request.num_frames} must exceed the {video.num_frames} frames that the video begins with"
+        )
+    return video.frames
+
+
+def as_video(source: Any, fps: float | None = None) -> Video:
+    """A Video, a path, or uint8 frames [T, H, W, 3] at a rate (8 frames per second unless given)."""
     if isinstance(source, Video):
         return source
     if isinstance(source, str | Path):
         return Video.load(source)
-    return Video(np.asarray(source), fps=8.0)
+    return Video(np.asarray(source), fps=8.0 if fps is None else fps)
 
 
-def _checked_embeds(embeds: Any, config: OpenSoraConfig) -> NDArray[Any]:
-    array, expected = np.asarray(embeds), (1, config.text.max_length, config.text.hidden_size)
-    if array.shape != expected:
-        raise InvalidInputError(f"prompt_embeds of shape {array.shape} must have shape {expected}")
-    return array
+def _read_text(ops: Ops, parts: Components, name: str, text: str, *, may_be_empty: bool) -> tuple[Array, Array]:
+    check_prompt(name, text, may_be_empty=may_be_empty)
+    if not text.strip():
+        return null_caption(ops, parts)
+    if not parts.tokenizer.encode(text)[1].any():
+        raise InvalidInputError(
+            f"the {name} {text[:40]!r} holds no word that this model reads: it reads letters a to z"
+        )
+    if lost := parts.tokenizer.describe_loss(text):
+        warnings.warn(lost, PromptWarning, stacklevel=3)
+    return encode_prompt(ops, parts, [text])
+
+
+def _read_embeds(ops: Ops, config: OpenSoraConfig, embeds: Any, mask: Any) -> tuple[Array, Array]:
+    expected = (1, config.text.max_length, config.text.hidden_size)
+    if np.shape(embeds) != expected:
+        raise InvalidInputError(f"prompt_embeds of shape {np.shape(embeds)} must have shape {expected}")
+    features = ops.asarray(embeds, ops.dtype)
+    if not np.isfinite(ops.to_numpy(ops.widen(features))).all():
+        raise NonFiniteError(f"prompt_embeds hold NaN or Inf in {ops.dtype}")
+    flags = np.ones(expected[:2], bool) if mask is None else np.asarray(mask).astype(bool)
+    if flags.shape != expected[:2]:
+        raise InvalidInputError(f"prompt_mask of shape {flags.shape} must have shape {expected[:2]}")
+    return features, ops.asarray(flags)

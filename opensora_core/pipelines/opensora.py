@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import number, one_of, whole
 from ..errors import CancelledError, InvalidInputError
-from ..media.images import fit, read_image
 from ..media.video import Video
 from ..module import num_parameters, rebuild, state_dict
 from ..nn.init import RandomInit
@@ -19,13 +19,13 @@ from ..ops import Ops
 from ..registry import get_backend
 from ..schedulers.parametrization import to_velocity
 from ..serialization.folder import from_bytes, load_config, load_folder, save_folder, to_bytes
-from ..serialization.state import check_state
+from ..serialization.state import StateDifference, check_state
 from . import storage
 from .components import Components
-from .config import OpenSoraConfig
+from .config import NUMBERS, OpenSoraConfig
 from .frames import to_frames, to_latents
 from .generation import CheckFinite, Prompt, encode_prompt, text_context
-from .inputs import as_video, check_latents, read_prompt
+from .inputs import as_video, beginning, check_frames, check_latents, check_prompt, read_prompt
 from .learning import Learner
 from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
@@ -59,8 +59,14 @@ class OpenSora:
         seed: int = 0,
     ) -> None:
         self.ops = _backend(backend, device, dtype)
-        self._parts = Components.create(config or OpenSoraConfig(), RandomInit(seed)).on(self.ops)
+        self._loaded: Components | None = Components.create(config or OpenSoraConfig(), RandomInit(seed)).on(self.ops)
         self._learner: Learner | None = None
+
+    @property
+    def _parts(self) -> Components:
+        if self._loaded is None:
+            raise InvalidInputError("this model was closed; load it again")
+        return self._loaded
 
     @property
     def config(self) -> OpenSoraConfig:
@@ -96,13 +102,11 @@ class OpenSora:
         """Continue a video (Video, path or uint8 frames) by num_frames new frames; the given frames stay as they are.
 
         condition_frames: how many of its last frames the model sees, by default 5, or fewer if its window is shorter.
-        Size and fps are the video's own; other options as for `generate_from_text`.
+        Size and fps are the video's own (fps says the rate of frames that have none, by default 8); other options as
+        for `generate_from_text`.
         """
-        clip = as_video(video)
-        if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
-            raise InvalidInputError(f"num_frames={num_frames!r} must be a whole number of new frames, at least 1")
-        options = {"height": clip.height, "width": clip.width, "fps": clip.fps, **options}
-        total = clip.num_frames + num_frames
+        clip = as_video(video, options.get("fps"))
+        total = clip.num_frames + whole("num_frames", num_frames, 1)
         return _last(self.stream(prompt, video=clip, num_frames=total, condition_frames=condition_frames, **options))
 
     def generate_custom(self, prompt: str, num_frames: int, height: int, width: int, **options: Any) -> Video:
@@ -126,8 +130,12 @@ class OpenSora:
         """Generate step by step: yields a Progress after every step and the finished Video at the end.
 
         The generation underneath all others; closing the iterator stops it. Options as for `generate_from_text`; image
-        or video is what the result begins with.
+        or video is what the result begins with, and a video fixes height, width and fps.
         """
+        one_of("check_finite", check_finite, get_args(CheckFinite))
+        if video is not None:
+            own = {"height": video.height, "width": video.width, "fps": video.fps}
+            options = {**own, **{name: value for name, value in options.items() if value is not None}}
         request = self._request(options)
         text = read_prompt(
             self.ops,
@@ -138,17 +146,12 @@ class OpenSora:
             mask=prompt_mask,
             may_be_empty=image is not None or video is not None,
         )
-        given = np.zeros((0, request.height, request.width, 3), np.uint8)
-        if image is not None:
-            given = fit(read_image(image)[None], request.height, request.width)
-        elif video is not None:
-            given = video.frames
         steps = run(
             self.ops,
             self._parts,
             request,
             text,
-            given,
+            beginning(image, video, request),
             condition_frames=condition_frames,
             redraw_given=image is not None,
             check_finite=check_finite,
@@ -158,7 +161,9 @@ class OpenSora:
                 _tell(callback_on_step_end, self, item)
                 yield item
             else:
-                yield Video(item, request.fps, {**request.settings(), "prompt": prompt, "backend": self.ops.name})
+                made_by = {"prompt": prompt, "backend": self.ops.name, "dtype": self.ops.dtype}
+                negative = {} if negative_prompt is None else {"negative_prompt": negative_prompt}
+                yield Video(item, request.fps, {**request.settings(), **made_by, **negative})
 
     def _request(self, options: Mapping[str, Any]) -> Request:
         unknown = sorted(set(options) - set(OPTIONS))
@@ -171,14 +176,20 @@ class OpenSora:
     # ------------------------------------------------------------------ single steps
 
     def predict(self, latents: Any, *, timestep: float, prompt: str, fps: float | None = None) -> NDArray[Any]:
-        """One denoising prediction: the velocity at latents [B, C, T, h, w] and a timestep from 0 to 1000."""
-        ops = self.ops
-        z = ops.asarray(latents, ops.dtype)
+        """One denoising prediction: the velocity at latents [B, C, T, h, w] and a timestep from 0 to 1000.
+
+        The latents are the sampler's, float32 or better, whatever dtype the model computes in.
+        """
+        ops, timestep = self.ops, number("timestep", timestep, 0, 1000)
+        check_prompt("prompt", prompt)
+        dtype = "float64" if ops.dtype == "float64" else "float32"
+        z = ops.asarray(latents, dtype)
         check_latents(z.shape, self.config)
         features, mask = encode_prompt(ops, self._parts, [prompt] * z.shape[0])
         context = text_context(ops, self._parts, Prompt(features, mask), guidance_scale=1)
-        t = ops.full((z.shape[0],), timestep, ops.dtype)
-        rate = ops.full((z.shape[0],), 120.0 if z.shape[2] == 1 else (fps or self.config.fps), ops.dtype)
+        t = ops.full((z.shape[0],), timestep, dtype)
+        fps = number("fps", self.config.fps if fps is None else fps, *NUMBERS["fps"])
+        rate = ops.full((z.shape[0],), 120.0 if z.shape[2] == 1 else fps, dtype)
         rows, columns = self.config.codec.block[1:]
         size = (float(z.shape[3] * rows), float(z.shape[4] * columns))
         output = self._parts.denoiser.denoise(ops, z, t, context, None, rate, *size)
@@ -187,7 +198,9 @@ class OpenSora:
     def encode(self, frames: Any) -> NDArray[np.float32]:
         """uint8 frames [T, H, W, 3] or [B, T, H, W, 3], or a Video -> latents [B, C, T', h, w]."""
         pixels = np.asarray(frames.frames if isinstance(frames, Video) else frames)
-        return to_latents(self.ops, self._parts, pixels if pixels.ndim == 5 else pixels[None])
+        pixels = pixels[None] if pixels.ndim == 4 else pixels
+        check_frames(pixels)
+        return to_latents(self.ops, self._parts, pixels)
 
     def decode(
         self, latents: Any, num_frames: int | None = None, height: int | None = None, width: int | None = None
@@ -196,19 +209,33 @@ class OpenSora:
         z = self.ops.asarray(latents)
         check_latents(z.shape, self.config)
         rows, columns = self.config.codec.block[1:]
-        frames = num_frames or self._parts.codec.frames_of(z.shape[2])
-        size = (height or z.shape[3] * rows, width or z.shape[4] * columns)
-        return to_frames(self.ops, self._parts, z, frames, *size)
+        frames = self._parts.codec.frames_of(z.shape[2]) if num_frames is None else num_frames
+        held = {"height": z.shape[3] * rows, "width": z.shape[4] * columns}
+        size = []
+        for (name, full), asked, block in zip(held.items(), (height, width), (rows, columns), strict=True):
+            size.append(full if asked is None else whole(name, asked, full - block + 1, full))
+        return to_frames(self.ops, self._parts, z, whole("num_frames", frames, 1), *size)
+
+    def encode_prompt(self, prompt: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Text features [1, L, C] and their mask [1, L], as `prompt_embeds` and `prompt_mask` take them."""
+        check_prompt("prompt", prompt)
+        features, mask = encode_prompt(self.ops, self._parts, [prompt])
+        return self.ops.to_numpy(features), self.ops.to_numpy(mask)
 
     def train_step(self, latents: Any, text: list[str], *, seed: int, learning_rate: float = 1e-4) -> float:
         """One AdamW step of the denoiser on latents [B, C, T, h, w] and their B captions; returns the loss.
 
-        seed: fixes noise, times and dropped captions. The optimizer's moments live as long as the model.
+        seed: fixes noise, times and dropped captions. The optimizer's moments live until other weights are loaded, and
+        with them, for a model in half precision, float32 weights. Raises NonFiniteError, changing nothing, when the
+        loss or a gradient is no finite number.
         """
         check_latents(np.shape(latents), self.config)
+        if isinstance(text, str) or not all(isinstance(caption, str) for caption in text):
+            raise InvalidInputError(f"text={text!r:.60} must be a list of captions, one for each latent")
         if self._learner is None:
             self._learner = Learner(self.ops)
-        self._parts, loss = self._learner.step(self._parts, latents, text, seed=seed, learning_rate=learning_rate)
+        seed, rate = whole("seed", seed, 0), number("learning_rate", learning_rate, 0)
+        self._loaded, loss = self._learner.step(self._parts, latents, text, seed=seed, learning_rate=rate)
         return loss
 
     # ------------------------------------------------------------------ weights
@@ -232,18 +259,22 @@ class OpenSora:
         }
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """All weights as NumPy arrays under their dotted names."""
-        return {name: self.ops.to_numpy(a) for name, a in state_dict(self._parts).items()}
+        """All weights as read-only NumPy arrays under their dotted names."""
+        state = {name: self.ops.to_numpy(a).view() for name, a in state_dict(self._parts).items()}
+        for array in state.values():
+            array.flags.writeable = False  # on the host they are the model's own memory
+        return state
 
-    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> StateDifference:
         """Take weights by name; missing, unexpected and misshapen ones are errors that list them.
 
-        strict=False keeps the present weight where one is missing and ignores unexpected ones.
+        strict=False keeps the present weight where one is missing and ignores unexpected ones; both are returned.
         """
         own = state_dict(self._parts)
-        check_state(storage.shapes(own), storage.shapes(state), strict=strict)
-        taken = {n: self.ops.asarray(state[n], a.dtype) if n in state else a for n, a in own.items()}
-        self._parts = rebuild(self._parts, taken)
+        difference = check_state(storage.shapes(own), storage.shapes(state), strict=strict)
+        taken = {n: self.ops.asarray(_own(state[n]), a.dtype) if n in state else a for n, a in own.items()}
+        self._loaded, self._learner = rebuild(self._parts, taken), None
+        return difference
 
     def save(self, folder: str | Path, *, dtype: str | None = None) -> Path:
         """Write config and weights into a folder, whole or not at all; `dtype` stores them in another precision."""
@@ -285,13 +316,19 @@ class OpenSora:
     @classmethod
     def _of(cls, header: Mapping[str, Any], tensors: Mapping[str, Any], ops: Ops) -> OpenSora:
         model = cls.__new__(cls)
-        model.ops, model._parts, model._learner = ops, storage.assemble(header, tensors, ops), None
+        model.ops, model._loaded, model._learner = ops, storage.assemble(header, tensors, ops), None
         return model
+
+    def __copy__(self) -> OpenSora:
+        twin = type(self).__new__(type(self))
+        twin.ops, twin._loaded, twin._learner = self.ops, self._parts, None  # weights never change in place
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenSora:
         twin = copy.copy(self)
-        twin._parts = rebuild(self._parts, {n: self.ops.asarray(np.array(a)) for n, a in self.state_dict().items()})
-        twin._learner = None
+        own = {name: self.ops.asarray(np.array(array)) for name, array in self.state_dict().items()}
+        twin._loaded = rebuild(self._parts, own)
+        memo[id(self)] = twin
         return twin
 
     def __enter__(self) -> OpenSora:
@@ -301,12 +338,16 @@ class OpenSora:
         self.close()
 
     def close(self) -> None:
-        """Let go of the weights; the model cannot be used afterwards."""
-        del self._parts
+        """Let go of the weights; the model cannot be used afterwards, and closing it again does nothing."""
+        self._loaded = self._learner = None
 
 
 def _backend(backend: str | Ops, device: str | None, dtype: str | None) -> Ops:
     return backend if isinstance(backend, Ops) else get_backend(backend, device=device, dtype=dtype)
+
+
+def _own(array: Any) -> Any:
+    return np.array(array) if isinstance(array, np.ndarray) else array  # what the caller may change later is copied
 
 
 def _last(stream: Iterator[Progress | Video]) -> Video:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import one_of
 from ..errors import InvalidInputError
 from ..module import rebuild, state_dict
 from ..nn.init import ShapeInit
 from ..ops import Ops
-from ..registry import get_backend
+from ..registry import DTYPES, get_backend
 from ..serialization.state import check_state
 from .components import Components
 from .config import OpenSoraConfig
@@ -31,7 +32,9 @@ def config_of(header: Mapping[str, Any]) -> OpenSoraConfig:
     """Read what `header` made; raises InvalidInputError for another format or a newer version."""
     found = (header.get("format"), header.get("version"))
     if found != (FORMAT, VERSION) or "config" not in header:
-        raise InvalidInputError(f"the model has format and version {found}, expected {(FORMAT, VERSION)}")
+        raise InvalidInputError(
+            f"the model has format and version {found}, expected {(FORMAT, VERSION)}; is it of a newer library?"
+        )
     return OpenSoraConfig.from_dict(header["config"])
 
 
@@ -44,10 +47,12 @@ def assemble(header: Mapping[str, Any], tensors: Mapping[str, Any], ops: Ops) ->
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shape of every array under its name."""
-    return {name: tuple(array.shape) for name, array in state.items()}
+    return {name: tuple(np.shape(array)) for name, array in state.items()}
 
 
 def stored(state: Mapping[str, NDArray[Any]], dtype: str | None) -> dict[str, NDArray[Any]]:
     """Weights in the precision of a file; None keeps theirs."""
-    host = get_backend("numpy")
+    if dtype is not None:
+        one_of("dtype", dtype, DTYPES)
+    host = get_backend("numpy", device="cpu", dtype="float32")  # whatever the environment says
     return {name: array if dtype is None else np.asarray(host.astype(array, dtype)) for name, array in state.items()}

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.stdit3 import TextContext
 from ..ops import Array, Ops
 from .components import Components
 from .frames import Frames, padded_size, to_frames, to_latents
-from .generation import CheckFinite, Given, Prompt, sample_window
+from .generation import CheckFinite, Given, Prompt, sample_window, text_context
 from .request import Request
 from .windows import Window, plan_windows
 
@@ -46,23 +47,29 @@ def run(
     config = parts.config
     new = request.num_frames - len(frames)
     windows = plan_windows(len(frames), new, config.num_frames, condition_frames, config.codec.block[0])
+    if redraw_given and not windows:
+        size = (len(frames), request.height, request.width)
+        frames = to_frames(ops, parts, ops.asarray(to_latents(ops, parts, frames[None])), *size)[0]
+    context = text_context(ops, parts, prompt, request.guidance_scale)
+    pieces, last = [frames], frames
     for window in windows:
-        given = frames[len(frames) - window.given :]
-        for item in _run_window(ops, parts, request, prompt, given, window, len(windows), check_finite):
+        given = last[len(last) - window.given :]
+        for item in _run_window(ops, parts, request, context, given, window, len(windows), check_finite):
             if isinstance(item, Progress):
                 yield item
             elif redraw_given and window.index == 0:
-                frames = item
+                pieces, last = [item], item
             else:
-                frames = np.concatenate([frames, item[window.given :]])
-    yield frames
+                pieces.append(item[window.given :])
+                last = np.concatenate([last, pieces[-1]])[-config.num_frames :]  # the next window needs no more
+    yield np.concatenate(pieces)
 
 
 def _run_window(
     ops: Ops,
     parts: Components,
     request: Request,
-    prompt: Prompt,
+    context: TextContext,
     given: Frames,
     window: Window,
     windows: int,
@@ -81,7 +88,7 @@ def _run_window(
         ops,
         parts,
         request,
-        prompt,
+        context,
         latent_frames=latent_frames,
         latent_size=(height // rows, width // columns),
         given=_given_latents(ops, parts, given, latent_frames),

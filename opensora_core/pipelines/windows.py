@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import whole
 from ..errors import InvalidInputError
 
 CONDITION_FRAMES = 5  # carried from window to window unless told otherwise, or as many as leave room for a new frame
@@ -32,11 +33,13 @@ def plan_windows(
     whole groups of the autoencoder: 1, 1 + group, 1 + 2·group ... Raises InvalidInputError when a window would have no
     room for new frames.
     """
+    if existing == 0 and new_frames <= window_frames and (condition_frames is None or window_frames == 1):
+        return [Window(0, new_frames, 0)]
+    if window_frames == 1:
+        raise InvalidInputError("this model makes single images: it cannot continue one, nor make more frames than 1")
     if condition_frames is None:
-        if existing == 0 and new_frames <= window_frames:
-            return [Window(0, new_frames, 0)]
         condition_frames = min(CONDITION_FRAMES, window_frames - 1)
-    if not 1 <= condition_frames < window_frames:
+    if whole("condition_frames", condition_frames, 1) >= window_frames:
         raise InvalidInputError(
             f"condition_frames={condition_frames} must be from 1 to {window_frames - 1}: a window holds "
             f"{window_frames} frames and must add at least one"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..checks import table, whole
+from ..errors import InvalidInputError
 from ..module import static
 from ..nn.init import RandomInit
 from ..nn.layers import LayerNorm, Linear, Mlp
@@ -14,7 +16,11 @@ from ..ops import Array, Ops
 
 @dataclass(frozen=True)
 class TextEncoderConfig:
-    """vocabulary: number of known words; max_length: tokens of a prompt; hidden_size: width of the features."""
+    """Shape of the encoder.
+
+    vocabulary: how many word numbers there are, padding and the unknown word included. max_length: tokens of a prompt.
+    hidden_size: width of the features. depth, num_heads: transformer blocks and their attention heads.
+    """
 
     vocabulary: int
     max_length: int = 24
@@ -22,13 +28,25 @@ class TextEncoderConfig:
     depth: int = 2
     num_heads: int = 4
 
+    def __post_init__(self) -> None:
+        whole("vocabulary", self.vocabulary, 1, 10_000_000)
+        whole("max_length", self.max_length, 1, 100_000)
+        whole("hidden_size", self.hidden_size, 1, 65_536)
+        whole("depth", self.depth, 0, 1000)
+        whole("num_heads", self.num_heads, 1)
+        if self.hidden_size % self.num_heads:
+            raise InvalidInputError(f"hidden_size={self.hidden_size} must be a multiple of num_heads={self.num_heads}")
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TextEncoderConfig:
-        """From `to_dict`."""
+        """From `to_dict`; a field that is not known is an error, not ignored."""
+        known = [f.name for f in fields(cls)]
+        if "vocabulary" not in table("text encoder", values, known):
+            raise InvalidInputError("the text encoder's config lacks vocabulary, the number of words")
         return cls(**values)
 
 

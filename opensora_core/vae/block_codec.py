@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..checks import table, whole
 from ..derived import mean, rearrange
 from ..errors import InvalidInputError
 from ..module import static
@@ -35,17 +36,15 @@ class BlockCodecConfig:
     refiner_depth: int = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "block", tuple(self.block))
-        if len(self.block) != 3 or min(self.block) < 1:
-            raise InvalidInputError(f"block={self.block} must be (frames, rows, columns), each at least 1")
-        if not 1 <= self.latent_channels <= self.block_size:
+        if not isinstance(self.block, list | tuple) or len(self.block) != 3:
+            raise InvalidInputError(f"block={self.block!r} must be (frames, rows, columns)")
+        object.__setattr__(self, "block", tuple(whole("block", n, 1, 1024) for n in self.block))
+        if not 1 <= whole("latent_channels", self.latent_channels, 1) <= self.block_size:
             raise InvalidInputError(
                 f"latent_channels={self.latent_channels} must be from 1 to {self.block_size}, the numbers in a block"
             )
-        if self.refiner_width < 0 or self.refiner_depth < 0:
-            raise InvalidInputError(
-                f"refiner_width={self.refiner_width} and refiner_depth={self.refiner_depth} must not be negative"
-            )
+        whole("refiner_width", self.refiner_width, 0, 65_536)
+        whole("refiner_depth", self.refiner_depth, 0, 1000)
 
     @property
     def block_size(self) -> int:
@@ -59,10 +58,7 @@ class BlockCodecConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BlockCodecConfig:
         """From `to_dict`; a field that is not known is an error, not ignored."""
-        unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown:
-            raise InvalidInputError(f"unknown block codec fields {unknown}; known: {[f.name for f in fields(cls)]}")
-        return cls(**values)
+        return cls(**table("block codec", values, [f.name for f in fields(cls)]))
 
 
 @dataclass(frozen=True)
