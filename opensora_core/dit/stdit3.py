@@ -174,7 +174,8 @@ class STDiT3:
         place = ops.asarray(sincos_2d(c.hidden_size, grid[1], grid[2], scale), x.dtype)  # (S, C)
         if c.frame_time_fps is None or fps is None or grid[0] == 1:
             return place
-        index = ops.reshape(ops.arange(grid[0], "float32"), (1, -1))
-        times = index * (c.frame_time_fps / ops.reshape(ops.astype(fps, "float32"), (-1, 1)))  # (B, T)
+        dtype = ops.widen(x).dtype
+        index = ops.reshape(ops.arange(grid[0], dtype), (1, -1))
+        times = index * (c.frame_time_fps / ops.reshape(ops.astype(fps, dtype), (-1, 1)))  # (B, T)
         moment = ops.astype(time_features(ops, times, c.hidden_size), x.dtype)  # (B, T, C)
         return place + ops.reshape(moment, (*moment.shape[:2], 1, c.hidden_size))  # (B, T, S, C)
