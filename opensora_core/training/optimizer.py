@@ -6,6 +6,7 @@ calls, on every backend.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -59,6 +60,11 @@ def clip_factor(ops: Ops, gradient: Array, clip_norm: float) -> Array:
     """Factor that brings the L2 norm of the gradient down to clip_norm if it is above."""
     norm = ops.sqrt(ops.sum(gradient * gradient))
     return clip_norm / ops.maximum(norm, clip_norm)
+
+
+def is_finite(ops: Ops, state: AdamState) -> bool:
+    """Whether every gradient so far was finite: NaN and Inf never leave the moments again."""
+    return math.isfinite(float(ops.to_numpy(ops.sum(state.mean) + ops.sum(state.square))))
 
 
 def ema_update(ops: Ops, ema: Params, params: Params, decay: float) -> dict[str, Array]:
