@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import number, table
 from ..errors import InvalidInputError
 
 Mask = NDArray[np.bool_]
@@ -19,11 +20,10 @@ STRATEGIES = (
 
 def check_ratios(ratios: Mapping[str, float]) -> None:
     """Refuse unknown strategies and probabilities that are negative or exceed 1 together."""
-    unknown = sorted(set(ratios) - set(STRATEGIES))
-    if unknown:
-        raise InvalidInputError(f"unknown mask strategies {unknown}; known: {', '.join(STRATEGIES)}")
-    if min(ratios.values(), default=0) < 0 or sum(ratios.values()) > 1 + 1e-9:
-        raise InvalidInputError(f"mask ratios {dict(ratios)} must be >= 0 and sum to at most 1; the rest is no mask")
+    for name, ratio in table("mask_ratios", ratios, STRATEGIES).items():
+        number(f"mask ratio {name}", ratio, 0, 1)
+    if sum(ratios.values()) > 1 + 1e-9:
+        raise InvalidInputError(f"mask ratios {dict(ratios)} must sum to at most 1; the rest is no mask")
 
 
 def draw_mask(rng: np.random.Generator, num_frames: int, ratios: Mapping[str, float]) -> Mask:

@@ -81,7 +81,7 @@ def test_a_folder_with_a_run_is_not_begun_anew(opensora, nano, recipe):
         ("caption_channels = 128", "caption_channels = 64", ["caption_channels=64", "here 128"]),
         ("hidden_size", "hidden_sighs", ["hidden_sighs"]),
         ("[denoiser]", "[denoiser", ["cannot be read"]),
-        ("steps = 1", "steps = 0", ["'tiny' needs at least one step"]),
+        ("steps = 1", "steps = 0", ["stage 1 ('tiny'): steps=0 must be a whole number of at least 1"]),
     ],
 )
 def test_a_recipe_that_fits_nothing_is_refused_and_begins_no_run(opensora, nano, recipe, old, new, words):
