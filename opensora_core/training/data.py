@@ -77,7 +77,10 @@ def _draw_clips(
 
 
 def prefetch(make: Callable[[int], Batch], first: int, stop: int, depth: int = 4) -> Generator[Batch, None, None]:
-    """Yield make(first), ..., make(stop - 1), prepared ahead by one thread."""
+    """Yield make(first), ..., make(stop - 1), prepared ahead by one thread, which ends with the generator.
+
+    An exception in `make` is raised here, after the batches before it.
+    """
     queue: Queue[Batch | BaseException] = Queue(depth)
     done = threading.Event()
 
@@ -100,5 +103,6 @@ def prefetch(make: Callable[[int], Batch], first: int, stop: int, depth: int = 4
             yield item
     finally:
         done.set()
-        while not queue.empty():
+        while not queue.empty():  # makes room for what the thread is putting; it then sees that it is done
             queue.get_nowait()
+        thread.join()
