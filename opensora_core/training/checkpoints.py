@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import FileFormatError
 from ..ops import Array, Ops
@@ -15,6 +18,11 @@ from ..serialization.state import check_state
 from .optimizer import AdamState
 
 KEPT = 2  # older checkpoints are removed once this many newer ones are whole
+FORMAT = "opensora-training-state"
+
+
+class CheckpointWarning(UserWarning):
+    """A training run does not go on from where it seems to have been."""
 
 
 class TrainState(NamedTuple):
@@ -30,31 +38,34 @@ def save_checkpoint(ops: Ops, folder: Path, state: TrainState) -> Path:
     """Write `folder/step-NNNNNNNN` whole or not at all, then drop checkpoints beyond the newest few."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state.step:08d}"
-    if not path.exists():
-        tensors = {name: ops.to_numpy(a) for name, a in _flatten(state).items()}
-        save_folder(path, {"format": "opensora-training-state", "step": state.step}, tensors)
-    for old in _checkpoints(folder)[:-KEPT]:
+    tensors = {name: ops.to_numpy(a) for name, a in _flatten(state).items()}
+    save_folder(path, {"format": FORMAT, "step": state.step}, tensors)
+    # A later one is a damaged one that was passed over, or of another run: it does not count as newer.
+    for old in [p for p in _checkpoints(folder) if p.name <= path.name][:-KEPT]:
         shutil.rmtree(old)
     return path
 
 
 def latest_checkpoint(ops: Ops, folder: Path, like: TrainState) -> TrainState | None:
-    """Return the newest checkpoint that is whole; damaged ones are passed over. None if there is none.
+    """Return the newest checkpoint that is whole, or None; damaged ones are passed over with a CheckpointWarning.
 
     Raises WeightsError if it belongs to a model of another shape than `like`.
     """
     for path in reversed(_checkpoints(folder)):
         try:
             config, tensors = load_folder(path)
-        except FileFormatError:
+            if config.get("format") != FORMAT or type(config.get("step")) is not int:
+                raise FileFormatError(f"{path} holds no training state of this library")
+        except FileFormatError as error:
+            message = f"the checkpoint {path.name} is damaged and was passed over for an older one: {error}"
+            warnings.warn(message, CheckpointWarning, stacklevel=2)
             continue
         expected = {name: tuple(a.shape) for name, a in _flatten(like).items()}
         check_state(expected, {name: tuple(a.shape) for name, a in tensors.items()})
-        params, ema = (
-            {name: ops.asarray(tensors[prefix + name]) for name in like.params} for prefix in ("params/", "ema/")
-        )
-        moments = AdamState(ops.asarray(tensors["mean"]), ops.asarray(tensors["square"]))
-        return TrainState(int(config["step"]), params, ema, moments)
+        own = {name: ops.asarray(np.array(a)) for name, a in tensors.items()}  # not mapped: the file may be removed
+        params, ema = ({name: own[prefix + name] for name in like.params} for prefix in ("params/", "ema/"))
+        moments = AdamState(own["mean"], own["square"])
+        return TrainState(config["step"], params, ema, moments)
     return None
 
 
@@ -67,4 +78,4 @@ def _flatten(state: TrainState) -> dict[str, Array]:
 def _checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}", p.name))
+    return sorted(p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}", p.name) and p.is_dir())

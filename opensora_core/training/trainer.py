@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from ..dit.stdit3 import STDiT3
-from ..errors import NonFiniteError
+from ..errors import InvalidInputError, NonFiniteError
 from ..module import rebuild, state_dict
 from ..nn.init import RandomInit
 from ..ops import Array, Ops
+from ..serialization.atomic import atomic_file
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
 from .checkpoints import TrainState, latest_checkpoint, save_checkpoint
 from .data import Batch, Encode, make_batch, prefetch
 from .objective import training_loss
-from .optimizer import AdamW, ema_update
+from .optimizer import AdamW, ema_update, is_finite
 from .recipe import Recipe
 
 
@@ -62,6 +63,8 @@ class Trainer:
         self.ops, self.recipe, self.folder = ops, recipe, folder
         self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
         self._template = STDiT3.create(recipe.denoiser, RandomInit(recipe.seed))
+        if unknown := sorted(set(recipe.frozen) - set(state_dict(self._template))):
+            raise InvalidInputError(f"frozen={unknown} are no weights of the denoiser")
         self._optimizer = AdamW()
         self._loss = ops.compile(training_loss) if compile else training_loss
         self.state = self._fresh_state()
@@ -109,9 +112,12 @@ class Trainer:
         trained = {name: p for name, p in state.params.items() if name not in self.recipe.frozen}
         loss, grads = ops.value_and_grad(self._objective(arrays, batch), trained)
         value = float(ops.to_numpy(loss))
-        if not np.isfinite(value):
-            raise NonFiniteError(f"the training loss is {value} at step {state.step + 1} of stage {stage.name!r}")
         params, moments = self._optimizer.update(ops, trained, grads, state.moments, state.step + 1, stage.rate(local))
+        if not np.isfinite(value) or not is_finite(ops, moments):
+            raise NonFiniteError(
+                f"the training loss is {value} or a gradient of it is not finite at step {state.step + 1}, "
+                f"stage {stage.name!r}; lower the learning_rate or choose precision float32"
+            )
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
         ema = {**state.ema, **ema_update(ops, state.ema, params, decay)}
         self.state = TrainState(state.step + 1, {**state.params, **params}, ema, moments)
@@ -139,11 +145,27 @@ class Trainer:
         return None if self.folder is None else save_checkpoint(self.ops, self.folder, self.state)
 
     def resume(self) -> int:
-        """Continue from the newest whole checkpoint in the folder, if any; returns the number of finished steps."""
-        found = latest_checkpoint(self.ops, self.folder, self.state) if self.folder is not None else None
+        """Continue from the newest whole checkpoint in the folder, if any; returns the number of finished steps.
+
+        The run goes on as if it had never stopped, bit for bit on one machine. Damaged checkpoints are passed over
+        with a CheckpointWarning, and what the log says of steps that are done again is taken out of it.
+        """
+        if self.folder is None:
+            return self.state.step
+        found = latest_checkpoint(self.ops, self.folder, self.state)
         if found is not None:
             self.state = found
+        self._shorten_log(self.folder / "log.jsonl")
         return self.state.step
+
+    def _shorten_log(self, path: Path) -> None:
+        if not path.exists():
+            return
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if 0 < _step_of(line) <= self.state.step]
+        if len(kept) < len(lines):
+            with atomic_file(path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept))
 
     def _log(self, progress: Progress) -> None:
         if self.folder is None:
@@ -152,3 +174,11 @@ class Trainer:
         record: dict[str, Any] = {**vars(progress), "time": time.time()}
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
+
+
+def _step_of(line: str) -> int:
+    """Step of a line of the log, 0 for one that was cut off when the run was killed."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return 0
