@@ -38,7 +38,7 @@ def fails(result, code, *words):
     [
         ([""], ["the prompt is empty"]),
         (["   "], ["the prompt is empty"]),
-        (["red " * 5000], ["at most 10000 characters"]),
+        (["red " * 5000], ["at most 2500"]),
         ([PROMPT, "--num-frames", "0"], ["num_frames=0", "from 1"]),
         ([PROMPT, "--num-frames", "-3"], ["num_frames=-3"]),
         ([PROMPT, "--height", "0"], ["height=0"]),
