@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -13,20 +11,13 @@ from numpy.typing import NDArray
 from ..checks import number, one_of, whole
 from ..errors import CancelledError, InvalidInputError
 from ..media.video import Video
-from ..module import num_parameters, rebuild, state_dict
-from ..nn.init import RandomInit
-from ..ops import Ops
-from ..registry import get_backend
 from ..schedulers.parametrization import to_velocity
-from ..serialization.folder import from_bytes, load_config, load_folder, save_folder, to_bytes
-from ..serialization.state import StateDifference, check_state
-from . import storage
-from .components import Components
-from .config import NUMBERS, OpenSoraConfig
+from .config import NUMBERS
 from .frames import to_frames, to_latents
 from .generation import CheckFinite, Prompt, encode_prompt, text_context
 from .inputs import as_video, beginning, check_frames, check_latents, check_prompt, read_prompt
 from .learning import Learner
+from .pretrained import Pretrained
 from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
 
@@ -34,7 +25,7 @@ Callback = Callable[["OpenSora", int, float, dict[str, Any]], Any]
 OPTIONS = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "seed")
 
 
-class OpenSora:
+class OpenSora(Pretrained):
     """Text, image and clip to video, on one backend.
 
     >>> model = OpenSora.from_pretrained()
@@ -48,30 +39,6 @@ class OpenSora:
     """
 
     supports_training = True
-
-    def __init__(
-        self,
-        config: OpenSoraConfig | None = None,
-        *,
-        backend: str | Ops = "auto",
-        device: str | None = None,
-        dtype: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.ops = _backend(backend, device, dtype)
-        self._loaded: Components | None = Components.create(config or OpenSoraConfig(), RandomInit(seed)).on(self.ops)
-        self._learner: Learner | None = None
-
-    @property
-    def _parts(self) -> Components:
-        if self._loaded is None:
-            raise InvalidInputError("this model was closed; load it again")
-        return self._loaded
-
-    @property
-    def config(self) -> OpenSoraConfig:
-        """Shape and defaults of the model."""
-        return self._parts.config
 
     # ------------------------------------------------------------------ generation
 
@@ -237,117 +204,6 @@ class OpenSora:
         seed, rate = whole("seed", seed, 0), number("learning_rate", learning_rate, 0)
         self._loaded, loss = self._learner.step(self._parts, latents, text, seed=seed, learning_rate=rate)
         return loss
-
-    # ------------------------------------------------------------------ weights
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers the model holds."""
-        return num_parameters(self._parts)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What this model is: architecture, parameters by part, dtype, backend, device, configuration."""
-        parts = ("denoiser", "text_encoder", "codec")
-        return {
-            "architecture": self.config.architecture,
-            "parameters": {name: num_parameters(getattr(self._parts, name)) for name in parts},
-            "dtype": self.ops.dtype,
-            "backend": self.ops.name,
-            "device": self.ops.device,
-            "config": self.config.to_dict(),
-        }
-
-    def state_dict(self) -> dict[str, NDArray[Any]]:
-        """All weights as read-only NumPy arrays under their dotted names."""
-        state = {name: self.ops.to_numpy(a).view() for name, a in state_dict(self._parts).items()}
-        for array in state.values():
-            array.flags.writeable = False  # on the host they are the model's own memory
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> StateDifference:
-        """Take weights by name; missing, unexpected and misshapen ones are errors that list them.
-
-        strict=False keeps the present weight where one is missing and ignores unexpected ones; both are returned.
-        """
-        own = state_dict(self._parts)
-        difference = check_state(storage.shapes(own), storage.shapes(state), strict=strict)
-        taken = {n: self.ops.asarray(_own(state[n]), a.dtype) if n in state else a for n, a in own.items()}
-        self._loaded, self._learner = rebuild(self._parts, taken), None
-        return difference
-
-    def save(self, folder: str | Path, *, dtype: str | None = None) -> Path:
-        """Write config and weights into a folder, whole or not at all; `dtype` stores them in another precision."""
-        save_folder(folder, storage.header(self.config), storage.stored(self.state_dict(), dtype))
-        return Path(folder)
-
-    def to_bytes(self, *, dtype: str | None = None) -> bytes:
-        """Everything in one deterministic block of bytes (a safetensors file)."""
-        return to_bytes(storage.header(self.config), storage.stored(self.state_dict(), dtype))
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | Path | None = None,
-        *,
-        backend: str | Ops = "auto",
-        device: str | None = None,
-        dtype: str | None = None,
-    ) -> OpenSora:
-        """Load a model from a folder that `save` wrote; without a source, the embedded model.
-
-        Raises InvalidInputError if there is nothing there, FileFormatError if it is damaged, WeightsError if the
-        weights do not fit the configuration.
-        """
-        return cls._of(*load_folder(storage.EMBEDDED if source is None else source), _backend(backend, device, dtype))
-
-    @classmethod
-    def from_bytes(
-        cls, data: bytes, *, backend: str | Ops = "auto", device: str | None = None, dtype: str | None = None
-    ) -> OpenSora:
-        """Load what `to_bytes` gave."""
-        return cls._of(*from_bytes(data), _backend(backend, device, dtype))
-
-    @staticmethod
-    def read_config(source: str | Path | None = None) -> OpenSoraConfig:
-        """Read the configuration in a model folder, without its weights."""
-        return storage.config_of(load_config(storage.EMBEDDED if source is None else source))
-
-    @classmethod
-    def _of(cls, header: Mapping[str, Any], tensors: Mapping[str, Any], ops: Ops) -> OpenSora:
-        model = cls.__new__(cls)
-        model.ops, model._loaded, model._learner = ops, storage.assemble(header, tensors, ops), None
-        return model
-
-    def __copy__(self) -> OpenSora:
-        twin = type(self).__new__(type(self))
-        twin.ops, twin._loaded, twin._learner = self.ops, self._parts, None  # weights never change in place
-        return twin
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> OpenSora:
-        twin = copy.copy(self)
-        own = {name: self.ops.asarray(np.array(array)) for name, array in self.state_dict().items()}
-        twin._loaded = rebuild(self._parts, own)
-        memo[id(self)] = twin
-        return twin
-
-    def __enter__(self) -> OpenSora:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the weights; the model cannot be used afterwards, and closing it again does nothing."""
-        self._loaded = self._learner = None
-
-
-def _backend(backend: str | Ops, device: str | None, dtype: str | None) -> Ops:
-    return backend if isinstance(backend, Ops) else get_backend(backend, device=device, dtype=dtype)
-
-
-def _own(array: Any) -> Any:
-    return np.array(array) if isinstance(array, np.ndarray) else array  # what the caller may change later is copied
 
 
 def _last(stream: Iterator[Progress | Video]) -> Video:

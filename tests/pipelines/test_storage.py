@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opensora_core import get_backend
 from opensora_core.errors import FileFormatError, InvalidInputError, WeightsError
 from opensora_core.module import named_leaves
 from opensora_core.pipelines.opensora import OpenSora
@@ -250,3 +251,16 @@ def test_an_error_inside_a_with_block_comes_out():
         1 / 0  # noqa: B018
     with pytest.raises(InvalidInputError, match="closed"):
         copy.copy(model)
+
+
+def test_a_backend_that_is_given_is_not_asked_for_another_device_or_dtype():
+    ops = get_backend("numpy", device="cpu", dtype="float64")
+    assert make_on(ops, dtype="float64").ops is ops
+    with pytest.raises(InvalidInputError, match="dtype='float32' was asked for, but the backend given"):
+        make_on(ops, dtype="float32")
+    with pytest.raises(InvalidInputError, match="device='cuda:0' was asked for"):
+        make_on(ops, device="cuda:0")
+
+
+def make_on(ops, **asked):
+    return OpenSora(NANO, backend=ops, **asked)

@@ -1,0 +1,168 @@
+"""What a model is, apart from what it does: weights on a backend, and how they are kept, loaded and copied."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInputError
+from ..module import num_parameters, rebuild, state_dict
+from ..nn.init import RandomInit
+from ..ops import Ops
+from ..registry import get_backend
+from ..serialization.folder import from_bytes, load_config, load_folder, save_folder, to_bytes
+from ..serialization.state import StateDifference, check_state
+from . import storage
+from .components import Components
+from .config import OpenSoraConfig
+from .learning import Learner
+
+
+class Pretrained:
+    """The weights of a model; `OpenSora` adds what is done with them."""
+
+    def __init__(
+        self,
+        config: OpenSoraConfig | None = None,
+        *,
+        backend: str | Ops = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.ops = _backend(backend, device, dtype)
+        self._loaded: Components | None = Components.create(config or OpenSoraConfig(), RandomInit(seed)).on(self.ops)
+        self._learner: Learner | None = None
+
+    @property
+    def _parts(self) -> Components:
+        if self._loaded is None:
+            raise InvalidInputError("this model was closed; load it again")
+        return self._loaded
+
+    @property
+    def config(self) -> OpenSoraConfig:
+        """Shape and defaults of the model."""
+        return self._parts.config
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the model holds."""
+        return num_parameters(self._parts)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What this model is: architecture, parameters by part, dtype, backend, device, configuration."""
+        parts = ("denoiser", "text_encoder", "codec")
+        return {
+            "architecture": self.config.architecture,
+            "parameters": {name: num_parameters(getattr(self._parts, name)) for name in parts},
+            "dtype": self.ops.dtype,
+            "backend": self.ops.name,
+            "device": self.ops.device,
+            "config": self.config.to_dict(),
+        }
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """All weights as read-only NumPy arrays under their dotted names."""
+        state = {name: self.ops.to_numpy(a).view() for name, a in state_dict(self._parts).items()}
+        for array in state.values():
+            array.flags.writeable = False  # on the host they are the model's own memory
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> StateDifference:
+        """Take weights by name; missing, unexpected and misshapen ones are errors that list them.
+
+        strict=False keeps the present weight where one is missing and ignores unexpected ones; both are returned.
+        """
+        own = state_dict(self._parts)
+        difference = check_state(storage.shapes(own), storage.shapes(state), strict=strict)
+        taken = {n: self.ops.asarray(_own(state[n]), a.dtype) if n in state else a for n, a in own.items()}
+        self._loaded, self._learner = rebuild(self._parts, taken), None
+        return difference
+
+    def save(self, folder: str | Path, *, dtype: str | None = None) -> Path:
+        """Write config and weights into a folder, whole or not at all; `dtype` stores them in another precision."""
+        save_folder(folder, storage.header(self.config), storage.stored(self.state_dict(), dtype))
+        return Path(folder)
+
+    def to_bytes(self, *, dtype: str | None = None) -> bytes:
+        """Everything in one deterministic block of bytes (a safetensors file)."""
+        return to_bytes(storage.header(self.config), storage.stored(self.state_dict(), dtype))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        backend: str | Ops = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> Self:
+        """Load a model from a folder that `save` wrote; without a source, the embedded model.
+
+        Raises InvalidInputError if there is nothing there, FileFormatError if it is damaged, WeightsError if the
+        weights do not fit the configuration.
+        """
+        return cls._of(*load_folder(storage.EMBEDDED if source is None else source), _backend(backend, device, dtype))
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, *, backend: str | Ops = "auto", device: str | None = None, dtype: str | None = None
+    ) -> Self:
+        """Load what `to_bytes` gave."""
+        return cls._of(*from_bytes(data), _backend(backend, device, dtype))
+
+    @staticmethod
+    def read_config(source: str | Path | None = None) -> OpenSoraConfig:
+        """Read the configuration in a model folder, without its weights."""
+        return storage.config_of(load_config(storage.EMBEDDED if source is None else source))
+
+    @classmethod
+    def _of(cls, header: Mapping[str, Any], tensors: Mapping[str, Any], ops: Ops) -> Self:
+        model = cls.__new__(cls)
+        model.ops, model._loaded, model._learner = ops, storage.assemble(header, tensors, ops), None
+        return model
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.ops, twin._loaded, twin._learner = self.ops, self._parts, None  # weights never change in place
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = copy.copy(self)
+        own = {name: self.ops.asarray(np.array(array)) for name, array in self.state_dict().items()}
+        twin._loaded = rebuild(self._parts, own)
+        memo[id(self)] = twin
+        return twin
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the weights; the model cannot be used afterwards, and closing it again does nothing."""
+        self._loaded = self._learner = None
+
+
+def _backend(backend: str | Ops, device: str | None, dtype: str | None) -> Ops:
+    if not isinstance(backend, Ops):
+        return get_backend(backend, device=device, dtype=dtype)
+    for name, asked in (("device", device), ("dtype", dtype)):
+        if asked not in (None, getattr(backend, name)):
+            raise InvalidInputError(
+                f"{name}={asked!r} was asked for, but the backend given has {name} {getattr(backend, name)!r}: "
+                "name the backend instead, or leave it out"
+            )
+    return backend
+
+
+def _own(array: Any) -> Any:
+    return np.array(array) if isinstance(array, np.ndarray) else array  # what the caller may change later is copied
