@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +100,7 @@ def _run_window(
     for step in steps:
         done, guess = window.index * per_window + step.number + 1, step.denoised
         latents = step.latents
-        yield Progress(done, windows * per_window, step.timestep, latents, guess, lambda z=guess: decode(z))  # type: ignore[misc]
+        yield Progress(done, windows * per_window, step.timestep, latents, guess, partial(decode, guess))
     yield decode(latents)
 
 
