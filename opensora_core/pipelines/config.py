@@ -12,10 +12,10 @@ from ..errors import InvalidInputError
 from ..schedulers.parametrization import Prediction
 from ..synthetic.prompts import vocabulary
 from ..text.encoder import TextEncoderConfig
+from ..text.tokenizer import SPECIAL_WORDS
 from ..vae.block_codec import BlockCodecConfig
 
 ARCHITECTURES = ("stdit3",)
-SPECIAL_WORDS = 2  # padding and the unknown word come before the vocabulary
 WHOLE = {
     "num_frames": (1, 100_000), "height": (1, 8192), "width": (1, 8192), "num_inference_steps": (1, 10_000),
     "hidden_dim": (1, 65_536), "num_layers": (1, 1000), "num_heads": (1, 1000),
@@ -55,7 +55,7 @@ class OpenSoraConfig:
     prediction: Prediction = "velocity"
     timestep_shift: float = 1.0
     vocabulary: tuple[str, ...] = field(default_factory=vocabulary, repr=False)
-    text: TextEncoderConfig = field(default_factory=lambda: TextEncoderConfig(len(vocabulary()) + SPECIAL_WORDS))
+    text: TextEncoderConfig = field(default_factory=lambda: TextEncoderConfig(len(SPECIAL_WORDS) + len(vocabulary())))
     codec: BlockCodecConfig = field(default_factory=BlockCodecConfig)
 
     def __post_init__(self) -> None:
@@ -69,10 +69,10 @@ class OpenSoraConfig:
             whole(name, getattr(self, name), *legal)
         for name, bounds in NUMBERS.items():
             number(name, getattr(self, name), *bounds)
-        if self.text.vocabulary != len(self.vocabulary) + SPECIAL_WORDS:
+        if self.text.vocabulary != len(SPECIAL_WORDS) + len(self.vocabulary):
             raise InvalidInputError(
                 f"text.vocabulary={self.text.vocabulary} must be the {len(self.vocabulary)} words of the vocabulary "
-                f"and {SPECIAL_WORDS} special ones"
+                f"and {len(SPECIAL_WORDS)} special ones"
             )
         _ = self.denoiser  # validates the rest
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from opensora_core.pipelines.config import SPECIAL_WORDS, OpenSoraConfig
+from opensora_core.pipelines.config import OpenSoraConfig
 from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.text.encoder import TextEncoderConfig
+from opensora_core.text.tokenizer import SPECIAL_WORDS
 
 WORDS = len(OpenSoraConfig.preset("nano").vocabulary)
 NANO = OpenSoraConfig.preset(
-    "nano", text=TextEncoderConfig(WORDS + SPECIAL_WORDS, max_length=12, hidden_size=16, depth=1, num_heads=2)
+    "nano", text=TextEncoderConfig(WORDS + len(SPECIAL_WORDS), max_length=12, hidden_size=16, depth=1, num_heads=2)
 )
 PROMPT = "a red circle moves right on a blue background"
 
