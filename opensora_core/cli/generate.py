@@ -91,8 +91,7 @@ def extend(
 
 
 def _make(screen: Screen, options: ModelOptions, saving: SavingOptions, prompt: str, **settings: Any) -> None:
-    from ..pipelines.opensora import OPTIONS
-    from ..pipelines.request import Request
+    from ..pipelines.request import OPTIONS, Request
 
     start = time.perf_counter()
     model = options.load(screen)

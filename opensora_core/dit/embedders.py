@@ -11,6 +11,8 @@ from ..nn.layers import Linear, Mlp, ScalarEmbedder, Silu
 from ..ops import Array, Ops
 from .config import STDiT3Config
 
+IMAGE_FPS = 120.0  # the frame rate that stands for a single image in Open-Sora v1.2
+
 
 @dataclass(frozen=True)
 class PatchEmbed:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.embedders import IMAGE_FPS
 from ..dit.stdit3 import TextContext
 from ..errors import NonFiniteError
 from ..ops import Array, Ops
@@ -21,6 +22,7 @@ from .components import Components
 from .request import Request
 
 CheckFinite = Literal["raise", "warn", "off"]
+SMALLEST_TIME = 1e-6  # of a step: a sampler stops above 0, so that this only keeps rounding from dividing by 0
 NULL_TOKENS = 10  # the median length of captions of the synthetic world
 
 
@@ -71,14 +73,29 @@ def text_context(ops: Ops, parts: Components, prompt: Prompt, guidance_scale: fl
     return parts.denoiser.encode_text(ops, ops.concat([y, null], axis=0), mask)
 
 
+def predict_velocity(
+    ops: Ops,
+    parts: Components,
+    z: Array,
+    timestep: float,
+    context: TextContext,
+    x_mask: Array | None,
+    fps: float,
+    height: float,
+    width: float,
+) -> Array:
+    """Velocity [B, C, T, h, w] at latents z and in their dtype, whatever the denoiser predicts; sizes in pixels."""
+    t, rate = (ops.full((z.shape[0],), value, z.dtype) for value in (timestep, fps))
+    output = parts.denoiser.denoise(ops, z, t, context, x_mask, rate, height, width)
+    return to_velocity(ops, ops.astype(output, z.dtype), z, t, parts.config.prediction, SMALLEST_TIME)
+
+
 def window_velocity(ops: Ops, parts: Components, request: Request, context: TextContext) -> Velocity:
     """Return the guided velocity of one request as a function of latents, timestep and frame mask."""
 
     def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
-        t = ops.full((z.shape[0],), timestep, z.dtype)
-        fps = ops.full((z.shape[0],), 120.0 if request.num_frames == 1 else request.fps, z.dtype)
-        output = parts.denoiser.denoise(ops, z, t, context, x_mask, fps, request.height, request.width)
-        return to_velocity(ops, ops.astype(output, z.dtype), z, t, parts.config.prediction, smallest_time=1e-6)
+        fps = IMAGE_FPS if request.num_frames == 1 else request.fps
+        return predict_velocity(ops, parts, z, timestep, context, x_mask, fps, request.height, request.width)
 
     if request.guidance_scale == 1:
         return predict
@@ -105,7 +122,7 @@ def sample_window(
     split do not change it; the samples are number first_sample, first_sample + 1, ...
     """
     shape = (parts.config.codec.latent_channels, latent_frames, *latent_size)
-    dtype = "float64" if ops.dtype == "float64" else "float32"
+    dtype = ops.wide_dtype
     start = normal_batch(request.seed, f"window{window}", batch, shape, first_sample)
     if given is not None:
         keep = given.mask.reshape(batch, 1, latent_frames, 1, 1) < 1

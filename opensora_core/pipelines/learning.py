@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.embedders import IMAGE_FPS
 from ..errors import InvalidInputError, NonFiniteError
 from ..module import rebuild, state_dict
 from ..ops import Array, Ops
@@ -83,6 +84,6 @@ class Learner:
             "noise": rng.standard_normal(latents.shape, dtype=np.float32),
             "t": training_timesteps(rng, n, ratio=parts.config.timestep_shift),
             "drop": np.asarray(rng.random(n) < self._dropout),
-            "fps": np.full(n, 120.0 if latents.shape[2] == 1 else parts.config.fps, np.float32),
+            "fps": np.full(n, IMAGE_FPS if latents.shape[2] == 1 else parts.config.fps, np.float32),
         }
         return {"text": text, "text_mask": text_mask, **{name: ops.asarray(a) for name, a in host.items()}}

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import number, one_of, whole
+from ..dit.embedders import IMAGE_FPS
 from ..errors import CancelledError, InvalidInputError
 from ..media.video import Video
-from ..schedulers.parametrization import to_velocity
 from .config import NUMBERS
 from .frames import to_frames, to_latents
-from .generation import CheckFinite, Prompt, encode_prompt, text_context
+from .generation import CheckFinite, Prompt, encode_prompt, predict_velocity, text_context
 from .inputs import as_video, beginning, check_frames, check_latents, check_prompt, read_prompt
 from .learning import Learner
 from .pretrained import Pretrained
@@ -22,7 +22,6 @@ from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
 
 Callback = Callable[["OpenSora", int, float, dict[str, Any]], Any]
-OPTIONS = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "seed")
 
 
 class OpenSora(Pretrained):
@@ -133,9 +132,6 @@ class OpenSora(Pretrained):
                 yield Video(item, request.fps, {**request.settings(), **made_by, **negative})
 
     def _request(self, options: Mapping[str, Any]) -> Request:
-        unknown = sorted(set(options) - set(OPTIONS))
-        if unknown:
-            raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(OPTIONS)}")
         request = Request.create(self.config, **options)
         check_memory(peak_bytes(self.config, request, 1, self.ops.dtype), request, available_bytes())
         return request
@@ -149,18 +145,16 @@ class OpenSora(Pretrained):
         """
         ops, timestep = self.ops, number("timestep", timestep, 0, 1000)
         check_prompt("prompt", prompt)
-        dtype = "float64" if ops.dtype == "float64" else "float32"
-        z = ops.asarray(latents, dtype)
+        z = ops.asarray(latents, ops.wide_dtype)
         check_latents(z.shape, self.config)
         features, mask = encode_prompt(ops, self._parts, [prompt] * z.shape[0])
         context = text_context(ops, self._parts, Prompt(features, mask), guidance_scale=1)
-        t = ops.full((z.shape[0],), timestep, dtype)
         fps = number("fps", self.config.fps if fps is None else fps, *NUMBERS["fps"])
-        rate = ops.full((z.shape[0],), 120.0 if z.shape[2] == 1 else fps, dtype)
+        rate = IMAGE_FPS if z.shape[2] == 1 else fps
         rows, columns = self.config.codec.block[1:]
-        size = (float(z.shape[3] * rows), float(z.shape[4] * columns))
-        output = self._parts.denoiser.denoise(ops, z, t, context, None, rate, *size)
-        return np.asarray(ops.to_numpy(to_velocity(ops, output, z, t, self.config.prediction, smallest_time=1e-6)))
+        size = z.shape[3] * rows, z.shape[4] * columns
+        velocity = predict_velocity(ops, self._parts, z, timestep, context, None, rate, *size)
+        return np.asarray(ops.to_numpy(velocity))
 
     def encode(self, frames: Any) -> NDArray[np.float32]:
         """uint8 frames [T, H, W, 3] or [B, T, H, W, 3], or a Video -> latents [B, C, T', h, w]."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..checks import number, whole
-from ..errors import LimitError
+from ..errors import InvalidInputError, LimitError
 from .config import NUMBERS, WHOLE, OpenSoraConfig
 
 SMALL_THINGS = 2**18  # bytes of a generation that do not grow with its size
@@ -28,11 +28,13 @@ class Request:
 
     @classmethod
     def create(cls, config: OpenSoraConfig, **asked: Any) -> Request:
-        """Fill what was not asked (None) from the model's configuration and check every value.
+        """Fill what was not asked (None) from the model's configuration and check every name and value.
 
         A missing seed is drawn from the operating system; it is found on the result. Raises InvalidInputError with the
         legal range.
         """
+        if unknown := sorted(set(asked) - set(OPTIONS)):
+            raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(OPTIONS)}")
         values: dict[str, Any] = {}
         for name in ("num_frames", "height", "width", "num_inference_steps", "fps", "guidance_scale"):
             value = getattr(config, name) if asked.get(name) is None else asked[name]
@@ -44,6 +46,9 @@ class Request:
     def settings(self) -> dict[str, Any]:
         """As recorded on the result."""
         return dict(vars(self))
+
+
+OPTIONS = tuple(field.name for field in fields(Request))
 
 
 def peak_bytes(config: OpenSoraConfig, request: Request, batch: int, dtype: str) -> int:

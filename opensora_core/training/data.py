@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.embedders import IMAGE_FPS
 from ..random import generator
 from ..schedulers.timesteps import training_timesteps
 from ..synthetic.prompts import describe
@@ -72,7 +73,7 @@ def _draw_clips(
         clips.append(world.render(scene, rng, fps=fps, start=start, **size))
         canonical = bool(rng.random() < 0.3)
         captions.append(describe(scene, rng, canonical=canonical, still_image=still_image))
-        rates.append(120.0 if still_image else fps)  # images carry the official fps of 120
+        rates.append(IMAGE_FPS if still_image else fps)
     return np.stack(clips), captions, rates
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.embedders import IMAGE_FPS
 from ..dit.stdit3 import STDiT3
 from ..ops import Array, Ops
 from ..schedulers.rectified_flow import Velocity, add_noise, euler, flow_loss, guided
@@ -16,7 +17,7 @@ from .golden import GoldenSet, bring
 from .produced import Produced
 from .stdit3 import load_model
 
-FPS, IMAGE_FPS = 24.0, 120.0  # the recorded trajectories run at 24 frames per second; officially an image has 120
+FPS = 24.0  # of the recorded trajectories
 Sizes = Mapping[str, NDArray[Any]]
 
 
