@@ -22,6 +22,10 @@ WHOLE = {
 }  # fmt: skip
 NUMBERS = {"fps": (0.01, 1000.0), "guidance_scale": (0.0, 1000.0), "timestep_shift": (0.001, 1000.0)}
 
+_ALIKE = (  # fields that have the same name in STDiT3Config
+    "num_heads", "patch_size", "qk_norm", "pred_sigma", "input_sq_size", "frame_time_fps", "pooled_caption",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class OpenSoraConfig:
@@ -80,34 +84,18 @@ class OpenSoraConfig:
     def denoiser(self) -> STDiT3Config:
         """Configuration of the denoiser."""
         return STDiT3Config(
-            input_sq_size=self.input_sq_size,
-            in_channels=self.codec.latent_channels,
-            patch_size=self.patch_size,
             hidden_size=self.hidden_dim,
             depth=self.num_layers,
-            num_heads=self.num_heads,
-            pred_sigma=self.pred_sigma,
+            in_channels=self.codec.latent_channels,
             caption_channels=self.text.hidden_size,
             model_max_length=self.text.max_length,
-            qk_norm=self.qk_norm,
-            frame_time_fps=self.frame_time_fps,
-            pooled_caption=self.pooled_caption,
+            **{name: getattr(self, name) for name in _ALIKE},
         )
 
-    @classmethod
-    def around(cls, denoiser: STDiT3Config, **values: Any) -> OpenSoraConfig:
-        """Return the configuration of a model whose denoiser was trained with this one."""
-        shared = (
-            "patch_size",
-            "qk_norm",
-            "pred_sigma",
-            "input_sq_size",
-            "frame_time_fps",
-            "pooled_caption",
-            "num_heads",
-        )
-        taken = {name: getattr(denoiser, name) for name in shared}
-        return cls(hidden_dim=denoiser.hidden_size, num_layers=denoiser.depth, **taken, **values)
+    def around(self, denoiser: STDiT3Config, **changes: Any) -> OpenSoraConfig:
+        """Return the configuration with what it says of its denoiser taken from `denoiser`, and other changes."""
+        taken = {name: getattr(denoiser, name) for name in _ALIKE}
+        return replace(self, hidden_dim=denoiser.hidden_size, num_layers=denoiser.depth, **taken, **changes)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> OpenSoraConfig:

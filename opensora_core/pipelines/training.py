@@ -18,11 +18,6 @@ from .config import OpenSoraConfig
 from .frames import to_latents
 from .opensora import OpenSora
 
-OF_DENOISER = (
-    "hidden_dim", "num_layers", "num_heads", "patch_size", "qk_norm", "pred_sigma", "input_sq_size", "frame_time_fps",
-    "pooled_caption", "prediction", "timestep_shift",
-)  # fmt: skip
-
 
 def make_trainer(model: OpenSora, recipe: Recipe, folder: Path | None = None, *, compile: bool = False) -> Trainer:
     """Return a Trainer of a new denoiser for a model's text encoder, vocabulary and autoencoder, on its backend.
@@ -55,8 +50,7 @@ def around(config: OpenSoraConfig, recipe: Recipe) -> OpenSoraConfig:
 
     Raises InvalidInputError naming what does not fit: latent channels, text width, prompt length.
     """
-    trained = OpenSoraConfig.around(recipe.denoiser, prediction=recipe.prediction, timestep_shift=recipe.timestep_shift)
-    changed = replace(config, **{name: getattr(trained, name) for name in OF_DENOISER})
+    changed = config.around(recipe.denoiser, prediction=recipe.prediction, timestep_shift=recipe.timestep_shift)
     wrong = [
         f"{f.name}={getattr(recipe.denoiser, f.name)!r}, here {getattr(changed.denoiser, f.name)!r}"
         for f in fields(STDiT3Config)
