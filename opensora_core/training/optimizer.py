@@ -7,6 +7,7 @@ calls, on every backend.
 from __future__ import annotations
 
 import math
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,7 +39,7 @@ class AdamW:
 
     def init(self, ops: Ops, params: Params) -> AdamState:
         """Zero moments."""
-        zeros = ops.full((sum(count(p.shape) for p in params.values()),), 0.0, "float32")
+        zeros = ops.full((sum(math.prod(p.shape) for p in params.values()),), 0.0, "float32")
         return AdamState(zeros, zeros)
 
     def update(
@@ -82,15 +83,7 @@ def unflatten(ops: Ops, vector: Array, like: Params) -> dict[str, Array]:
     """Cut a vector into arrays named, shaped and typed as `like`."""
     arrays, start = {}, 0
     for name, p in like.items():
-        stop = start + count(p.shape)
+        stop = start + math.prod(p.shape)
         arrays[name] = ops.astype(ops.reshape(vector[start:stop], p.shape), p.dtype)
         start = stop
     return arrays
-
-
-def count(shape: tuple[int, ...]) -> int:
-    """How many numbers an array of this shape holds."""
-    size = 1
-    for n in shape:
-        size *= n
-    return size

@@ -25,7 +25,7 @@ from ..random import generator
 from ..registry import get_backend
 from ..synthetic.prompts import describe, vocabulary
 from ..synthetic.scene import BACKGROUNDS, COLORS, MOTIONS, SHAPES, SIZES
-from ..synthetic.world import FULL, World
+from ..synthetic.world import FULL, Split, World
 from ..text.encoder import TextEncoder, TextEncoderConfig
 from ..text.tokenizer import WordTokenizer
 from .optimizer import AdamW
@@ -92,13 +92,13 @@ def pretrain(
 
 
 def caption_batch(
-    tokenizer: WordTokenizer, world: World, seed: int, step: int, size: int, split: str = "train"
+    tokenizer: WordTokenizer, world: World, seed: int, step: int, size: int, split: Split = "train"
 ) -> Batch:
     """Captions and one-hot attributes of one step; a fifth of the captions describe still images, without motion."""
     rng = generator(seed, f"captions/{split}", step)
     ids, masks, targets = [], [], [np.zeros((size, len(c)), np.float32) for c in CLASSES.values()]
     for row in range(size):
-        scene = world.sample(rng, split)  # type: ignore[arg-type]
+        scene = world.sample(rng, split)
         still_image = rng.random() < 0.2
         caption = describe(scene, rng, canonical=bool(rng.random() < 0.2), still_image=bool(still_image))
         numbers, mask = tokenizer.encode(caption)
