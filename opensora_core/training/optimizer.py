@@ -7,7 +7,6 @@ calls, on every backend.
 from __future__ import annotations
 
 import math
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
