@@ -75,6 +75,17 @@ def test_an_extension_adds_as_many_frames_as_were_asked_for(condition_frames, ex
         assert np.array_equal(video.frames[:existing], frames)
 
 
+@pytest.mark.parametrize(("existing", "beginning"), [(0, {}), (6, {"video": Video(clip(6), fps=8)})])
+def test_every_window_is_given_the_frames_before_it(existing, beginning):
+    model = make(num_frames=9)
+    total = 9 + 4 + 4 if existing == 0 else existing + 4 + 4
+    *steps, video = model.stream(PROMPT, num_frames=total, condition_frames=7, **beginning, **QUICK)
+    assert len(steps) == (3 if existing == 0 else 2)
+    for step, end in zip(steps[-2:], (total - 8, total - 4), strict=True):
+        known = model.encode(video.frames[end - 5 : end])  # 7 frames hold 5 in whole groups
+        assert np.array_equal(model.ops.to_numpy(step.latents)[:, :, :2], known)
+
+
 @given(
     existing=st.integers(0, 40),
     new=st.integers(0, 60),
