@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", default="codec.safetensors", help="file to write")
     options = parser.parse_args(arguments)
     config = BlockCodecConfig(latent_channels=options.channels)
-    codec = fit(get_backend("numpy"), clips(options.seed, options.clips), config)
+    numpy = get_backend("numpy", device="cpu", dtype="float32")  # whatever the environment says
+    codec = fit(numpy, clips(options.seed, options.clips), config)
     save_codec(codec, options.output)
     print(f"{options.output}: {options.channels} components, scales {codec.scale[0]:.3f} to {codec.scale[-1]:.3f}")
 

@@ -92,7 +92,7 @@ def refiner_batch(codec: BlockCodec, recipe: RefinerRecipe, step: int, world: Wo
 
     Both are windows of clips of 17 frames at 8 fps and 64x64 pixels.
     """
-    numpy = get_backend("numpy")
+    numpy = get_backend("numpy", device="cpu", dtype="float32")  # whatever the environment says
     rng = generator(recipe.seed, "refiner", step)
     frames = np.stack([world.render(world.sample(rng, "train"), rng) for _ in range(recipe.batch_size)])
     video = from_frames(frames)

@@ -51,6 +51,15 @@ def test_numpy_on_the_tape_and_torch_train_alike(codec):
     assert_allclose(by_tape, by_torch, rtol=1e-4)
 
 
+def test_batches_are_made_on_the_host_whatever_the_environment_says(codec, monkeypatch):
+    recipe = RefinerRecipe(batch_size=1)
+    latents, missing = refiner_batch(codec, recipe, 1, FULL)
+    monkeypatch.setenv("OPENSORA_DEVICE", "cuda:0")
+    monkeypatch.setenv("OPENSORA_DTYPE", "bfloat16")
+    assert_array_equal(refiner_batch(codec, recipe, 1, FULL)[0], latents)
+    assert_array_equal(refiner_batch(codec, recipe, 1, FULL)[1], missing)
+
+
 def test_a_batch_holds_what_the_linear_decoder_still_misses(codec):
     recipe = RefinerRecipe(batch_size=3, noise=0.0)
     latents, missing = refiner_batch(codec, recipe, 1, FULL)
