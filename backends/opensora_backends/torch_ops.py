@@ -226,6 +226,8 @@ def _all_axes(x: torch.Tensor, axis: Axis) -> int | tuple[int, ...]:
 
 
 def _from_numpy(x: np.ndarray[Any, Any]) -> torch.Tensor:
+    if torch.compiler.is_compiling():  # tables made on the host are part of the graph, where they have no memory yet
+        return torch.from_numpy(x)
     if x.dtype == ml_dtypes.bfloat16:
         return _from_numpy(x.view(np.int16)).view(torch.bfloat16)
     if not x.flags.writeable or any(s < 0 for s in x.strides):
