@@ -113,11 +113,11 @@ def folder_error(error: OSError, target: Path) -> InvalidInputError | LimitError
     folder = target.parent
     if error.errno in _DISK_FULL:
         return _disk_full(target)
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) and not folder.exists():
         return InvalidInputError(f"cannot write {target}: the folder {folder} does not exist; create it first")
     if isinstance(error, NotADirectoryError):
         return InvalidInputError(f"cannot write {target}: {folder} is a file, not a folder")
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+    if isinstance(error, FileNotFoundError | PermissionError) or error.errno == errno.EROFS:  # /proc says "not found"
         return InvalidInputError(f"cannot write {target}: no permission to create files in {folder}; choose another")
     return InvalidInputError(f"cannot write {target}: {error.strerror or error}")
 

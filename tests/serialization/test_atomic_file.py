@@ -132,3 +132,12 @@ def test_places_that_cannot_be_written_are_refused_with_a_remedy(
     with pytest.raises(InvalidInputError, match="no permission"), atomic_file(tmp_path / "x"):
         pytest.fail("the block must not run")
     assert sorted(os.listdir(tmp_path)) == ["fifo", "file"]
+
+
+def test_a_folder_that_takes_no_files_is_not_called_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_in_proc(*args: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(os, "open", as_in_proc)
+    with pytest.raises(InvalidInputError, match="no permission to create files in"), atomic_file(tmp_path / "x.mp4"):
+        pass
