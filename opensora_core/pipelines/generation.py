@@ -18,6 +18,7 @@ from ..random import normal_batch
 from ..schedulers.parametrization import to_velocity
 from ..schedulers.rectified_flow import Step, Velocity, euler, guided
 from ..schedulers.timesteps import sampling_timesteps
+from .blame import cause_of_non_finite
 from .components import Components
 from .request import Request
 
@@ -139,18 +140,18 @@ def sample_window(
         ),
     )
     for step in steps:
-        if check_finite != "off" and not _is_finite(ops, step, check_finite):
+        if check_finite != "off" and not _is_finite(ops, parts, context, step, check_finite):
             check_finite = "off"  # one warning is enough
         yield step
 
 
-def _is_finite(ops: Ops, step: Step, policy: CheckFinite) -> bool:
+def _is_finite(ops: Ops, parts: Components, context: TextContext, step: Step, policy: CheckFinite) -> bool:
     latents: NDArray[Any] = ops.to_numpy(step.latents)
     if np.isfinite(latents).all():
         return True
     message = (
         f"the latents of step {step.number + 1} (timestep {step.timestep:.1f}) hold NaN or Inf; "
-        "try dtype float32, a lower guidance_scale, or check the weights"
+        f"{cause_of_non_finite(ops, parts, context)}"
     )
     if policy == "raise":
         raise NonFiniteError(message)
