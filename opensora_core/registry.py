@@ -69,6 +69,8 @@ def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | N
     are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and OPENSORA_DTYPE.
     Raises InvalidInputError for an unknown name or dtype, MissingDependencyError for an absent package.
     """
+    if not isinstance(name, str):
+        raise InvalidInputError(f"backend={name!r} must be a name, 'module:Class' or an Ops instance")
     if name == "auto":
         name = automatic()
     device = device or os.environ.get("OPENSORA_DEVICE") or "cpu"

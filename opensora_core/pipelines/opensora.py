@@ -60,6 +60,8 @@ class OpenSora(Pretrained):
         The image is scaled to cover the video's size and cropped around its centre; the size is the model's own unless
         height and width are given. Other options as for `generate_from_text`.
         """
+        if image is None:
+            raise InvalidInputError("image=None must be a path, a PIL image or a uint8 array [H, W, 3]")
         return _last(self.stream(prompt, image=image, **options))
 
     def extend_video(

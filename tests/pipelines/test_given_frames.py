@@ -282,3 +282,8 @@ def test_a_callback_stops_the_generation_by_returning_false():
     with pytest.raises(CancelledError, match="after step 2 of 4"):
         make().generate_from_text(PROMPT, num_inference_steps=4, callback_on_step_end=callback)
     assert steps == [1, 2]
+
+
+def test_no_image_is_no_image_to_begin_with():
+    with pytest.raises(InvalidInputError, match="image=None must be a path"):
+        make().generate_from_image(None, PROMPT)

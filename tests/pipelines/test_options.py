@@ -255,6 +255,8 @@ def test_a_nan_weight_shows_at_the_first_step():
 def test_an_unknown_backend_dtype_or_device_is_refused():
     with pytest.raises(InvalidInputError, match="no backend 'jax'; known:"):
         OpenSora(NANO, backend="jax")
+    with pytest.raises(InvalidInputError, match="backend=3 must be a name"):
+        OpenSora(NANO, backend=3)
     with pytest.raises(InvalidInputError, match="dtype 'int8' is not one of"):
         OpenSora(NANO, dtype="int8")
     with pytest.raises(InvalidInputError, match="not 'cuda'"):
