@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ops import Array, Ops
+from ..vae import pixels
 from .components import Components
 from .config import OpenSoraConfig
 
@@ -22,18 +23,15 @@ def to_latents(ops: Ops, parts: Components, frames: Frames) -> NDArray[np.float3
     """uint8 [B, T, H, W, 3] -> latents [B, C, T', h, w] on the host; edges are repeated to whole blocks."""
     top, bottom, left, right = _margins(parts.config, frames.shape[2], frames.shape[3])
     frames = np.pad(frames, ((0, 0), (0, 0), (top, bottom), (left, right), (0, 0)), mode="edge")
-    video = np.moveaxis(frames, -1, 1).astype(np.float32) / 127.5 - 1.0  # (B, 3, T, H, W)
-    dtype = ops.dtype_name(parts.codec.mean)
-    return np.asarray(ops.to_numpy(parts.codec.encode(ops, ops.asarray(video, dtype))), np.float32)
+    video = ops.asarray(pixels.from_frames(frames), ops.dtype_name(parts.codec.mean))  # (B, 3, T, H, W)
+    return np.asarray(ops.to_numpy(parts.codec.encode(ops, video)), np.float32)
 
 
 def to_frames(ops: Ops, parts: Components, latents: Array, num_frames: int, height: int, width: int) -> Frames:
     """Latents [B, C, T', h, w] -> uint8 [B, T, H, W, 3], cropped to the size asked for."""
     video = ops.to_numpy(parts.codec.decode(ops, ops.astype(latents, parts.codec.mean.dtype), num_frames))
     top, _, left, _ = _margins(parts.config, height, width)
-    video = video[:, :, :, top : top + height, left : left + width]
-    levels = np.nan_to_num(np.clip(np.rint((video + 1.0) * 127.5), 0, 255))  # NaN is black, on every machine
-    return np.ascontiguousarray(np.moveaxis(levels.astype(np.uint8), 1, -1))
+    return pixels.to_frames(video[:, :, :, top : top + height, left : left + width])
 
 
 def _margins(config: OpenSoraConfig, height: int, width: int) -> tuple[int, int, int, int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..random import generator
 from ..synthetic import FULL, World
+from ..vae.pixels import from_frames
 
 RATES: tuple[tuple[float, int, float], ...] = ((0.75, 17, 8.0), (0.08, 9, 4.0), (0.07, 5, 2.0), (0.10, 1, 8.0))
 """(share of clips, frames, frames a second); a single frame is an image from anywhere in the two seconds."""
@@ -25,14 +25,3 @@ def clips(seed: int, count: int, world: World = FULL, size: int = 64) -> Iterato
         scene = world.sample(rng, "train")
         frames = world.render(scene, rng, num_frames=num_frames, height=size, width=size, fps=fps, start=start)
         yield from_frames(frames[None])
-
-
-def from_frames(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Frames uint8 [B, T, H, W, 3] -> video [B, 3, T, H, W] in [-1, 1]."""
-    return np.transpose(frames, (0, 4, 1, 2, 3)).astype(np.float32) / np.float32(127.5) - np.float32(1)
-
-
-def to_frames(video: NDArray[Any]) -> NDArray[np.uint8]:
-    """Video [B, 3, T, H, W] -> frames uint8 [B, T, H, W, 3], clipped to the range and rounded."""
-    levels = np.rint(np.clip((video + 1.0) * 127.5, 0.0, 255.0))
-    return np.transpose(levels, (0, 2, 3, 4, 1)).astype(np.uint8)

@@ -18,7 +18,7 @@ from ..registry import get_backend
 from ..synthetic import EASY, FULL, Adherence, World, score
 from ..vae.block_codec import BlockCodec
 from ..vae.block_pca import latent_spread
-from .codec_clips import from_frames, to_frames
+from ..vae.pixels import from_frames, to_frames
 from .codec_file import load_codec
 
 WORLDS = {

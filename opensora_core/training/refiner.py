@@ -24,8 +24,8 @@ from ..registry import get_backend
 from ..synthetic import FULL, World
 from ..vae.block_codec import BlockCodec, to_blocks
 from ..vae.block_pca import latent_spread
+from ..vae.pixels import from_frames
 from ..vae.refiner import Refiner
-from .codec_clips import from_frames
 from .codec_file import load_codec, save_codec
 from .optimizer import AdamW, ema_update
 

@@ -7,10 +7,11 @@ from opensora_core.errors import InvalidInputError
 from opensora_core.module import num_parameters, rebuild, state_dict, to_backend
 from opensora_core.nn.init import RandomInit
 from opensora_core.random import normal
-from opensora_core.training.codec_clips import clips, from_frames, to_frames
+from opensora_core.training.codec_clips import clips
 from opensora_core.training.fit_codec import main
 from opensora_core.vae.block_codec import BlockCodec, BlockCodecConfig, from_blocks, to_blocks
 from opensora_core.vae.block_pca import SOFTNESS, WEAKEST, fit
+from opensora_core.vae.pixels import from_frames, to_frames
 
 OPS = get_backend("numpy")
 CONFIG = BlockCodecConfig(latent_channels=24)
