@@ -1,8 +1,7 @@
 """How many threads the array libraries start: they read it from the environment when they are loaded.
 
 For small models one is best. Their matrices give a second thread little to do, and threads that wait for each other
-spin: where other programs keep the processors busy, a video of the embedded model took 1 s by one thread, but by two on
-two busy processors 22 s with NumPy and 36 s with Torch.
+spin: where other programs keep the processors busy, that makes a generation many times slower.
 """
 
 from __future__ import annotations
