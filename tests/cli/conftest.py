@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ from opensora_core.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heeds_interrupts() -> Iterator[None]:
+    """Processes started here heed Ctrl-C, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
