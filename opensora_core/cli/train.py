@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import CancelledError, InvalidInputError
 from .options import BackendOptions, Option
@@ -34,6 +34,9 @@ def train(
         Path | None,
         Option(help="Model that text encoder, vocabulary and autoencoder come from; by default the embedded one."),
     ] = None,
+    warm_start: Annotated[
+        bool, Option("--warm-start", help="Begin with that model's denoiser too, not with random weights.")
+    ] = False,
     text_encoder: Annotated[
         Path | None, Option(help="File of `python -m opensora_core.training.text_pretraining` to use instead.")
     ] = None,
@@ -50,7 +53,7 @@ def train(
     """
     ops = backend.ops(screen, "float32")
     parts = {"init": init, "text_encoder": text_encoder, "codec": codec}
-    run = _open(ops, config, output, resume, parts, compile)
+    run = _open(ops, config, output, resume, parts, warm_start, compile)
     start, first = time.perf_counter(), run.step
     loss, samples = _train(screen, run, None if minutes is None else minutes * 60)
     seconds = time.perf_counter() - start
@@ -80,7 +83,13 @@ def train(
 
 
 def _open(
-    ops: Ops, config: Path | None, output: Path, resume: bool, parts: dict[str, Path | None], compile: bool
+    ops: Ops,
+    config: Path | None,
+    output: Path,
+    resume: bool,
+    parts: dict[str, Any],
+    warm: bool,
+    compile: bool,
 ) -> Run:
     from ..pipelines.training_run import RECIPE, Run, assemble, exists
     from ..training.recipe import load_recipe
@@ -94,7 +103,8 @@ def _open(
         raise InvalidInputError("a new run needs a recipe: --config recipe.toml")
     if exists(output):
         raise InvalidInputError(f"{output} holds a training run already: go on with --resume, or choose another folder")
-    return Run.start(output, config, assemble(load_recipe(config), ops, **parts), compile=compile)
+    base = assemble(load_recipe(config), ops, **parts, keep_denoiser=warm)
+    return Run.start(output, config, base, warm=warm, compile=compile)
 
 
 def _train(screen: Screen, run: Run, seconds: float | None) -> tuple[float | None, int]:

@@ -42,11 +42,16 @@ class Run:
         self.folder, self.base, self.trainer = folder, base, trainer
 
     @classmethod
-    def start(cls, folder: Path, recipe: Path, base: OpenSora, *, compile: bool = False) -> Run:
-        """Begin in a folder that holds no run yet; raises InvalidInputError if it does, or if nothing fits."""
+    def start(cls, folder: Path, recipe: Path, base: OpenSora, *, warm: bool = False, compile: bool = False) -> Run:
+        """Begin in a folder that holds no run yet; raises InvalidInputError if it does, or if nothing fits.
+
+        warm: begin with the base model's denoiser, not with random weights.
+        """
         if exists(folder):
             raise InvalidInputError(f"{folder} holds a training run already: go on with it (resume), or choose another")
         trainer = make_trainer(base, load_recipe(recipe), folder, compile=compile)
+        if warm:
+            trainer.start_from(state_dict(base._parts.denoiser))
         run = cls(folder, base, trainer)
         run._prepare(recipe)
         return run
@@ -111,14 +116,16 @@ def assemble(
     init: Path | None = None,
     text_encoder: Path | None = None,
     codec: Path | None = None,
+    keep_denoiser: bool = False,
 ) -> OpenSora:
     """Return the model that a run starts from: a folder's (default: the embedded one), or made of parts in files.
 
     text_encoder, codec: files of `text_pretraining`, and of `fit_codec` or `refiner`, in place of the folder's parts;
-    with both, no folder is needed. The denoiser is the recipe's, untrained.
+    with both, no folder is needed. The denoiser is the recipe's, untrained, or with `keep_denoiser` the folder's, which
+    the recipe must describe.
     """
     config, state = OpenSoraConfig.preset("embedded"), {}
-    if init is not None or text_encoder is None or codec is None:
+    if init is not None or text_encoder is None or codec is None or keep_denoiser:
         base = OpenSora.from_pretrained(init, backend=ops)
         config, state = base.config, base.state_dict()
     if text_encoder is not None:
@@ -130,8 +137,10 @@ def assemble(
         config = replace(config, codec=block_codec.config)
         state = _with_part(state, "codec", block_codec)
     model = OpenSora(around(config, recipe), backend=ops)
-    fresh = {name: array for name, array in model.state_dict().items() if name.startswith("denoiser.")}
-    model.load_state_dict({**_without(state, "denoiser"), **fresh})
+    if not keep_denoiser:
+        fresh = {name: array for name, array in model.state_dict().items() if name.startswith("denoiser.")}
+        state = {**_without(state, "denoiser"), **fresh}
+    model.load_state_dict(state)
     return model
 
 

@@ -17,6 +17,7 @@ from ..module import rebuild, state_dict
 from ..nn.init import RandomInit
 from ..ops import Array, Ops
 from ..serialization.atomic import atomic_file
+from ..serialization.state import fill
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
 from .checkpoints import TrainState, latest_checkpoint, save_checkpoint
@@ -73,6 +74,12 @@ class Trainer:
         params = {name: self.ops.asarray(p, "float32") for name, p in state_dict(self._template).items()}
         trained = {name: p for name, p in params.items() if name not in self.recipe.frozen}
         return TrainState(0, params, dict(params), self._optimizer.init(self.ops, trained))
+
+    def start_from(self, weights: Mapping[str, Array]) -> None:
+        """Begin with these weights of a denoiser instead of random ones; WeightsError if they are not the recipe's."""
+        own = state_dict(fill(self._template, weights))
+        params = {name: self.ops.asarray(p, "float32") for name, p in own.items()}
+        self.state = self.state._replace(params=params, ema=dict(params))
 
     # ------------------------------------------------------------------ running
 

@@ -40,6 +40,26 @@ def test_a_run_leaves_a_model_whose_other_parts_are_those_it_began_with(opensora
     assert made.exit_code == 0, made.stderr
 
 
+def test_a_warm_start_goes_on_from_the_weights_of_a_model(opensora, nano, recipe):
+    start = ("train", "-c", recipe(steps=3), "--init", nano, "--minutes", 0, *ON_NUMPY)
+    assert opensora(*start, "-o", "cold").exit_code == 0
+    assert opensora(*start, "-o", "warm", "--warm-start").exit_code == 0
+    base = weights(nano)
+    assert all(np.array_equal(a, base[name]) for name, a in weights("warm/model").items())
+    assert not all(np.array_equal(a, base[name]) for name, a in weights("cold/model").items())
+    opensora("train", "-o", "warm", "--resume", *ON_NUMPY)
+    assert not all(np.array_equal(a, base[name]) for name, a in weights("warm/model").items())
+
+
+def test_a_warm_start_needs_weights_of_the_recipes_denoiser(opensora, nano, recipe):
+    other = Path(recipe(steps=3))
+    other.write_text(other.read_text().replace("depth = 1", "depth = 2"))
+    refused = opensora("train", "-c", other, "-o", "run", "--init", nano, "--warm-start", *ON_NUMPY)
+    assert refused.exit_code == 2, refused.stderr
+    assert "missing" in refused.stderr
+    assert not Path("run").exists()
+
+
 def test_a_run_in_two_parts_ends_as_one_without_a_break(opensora, nano, recipe):
     opensora("train", "-c", recipe(steps=4), "-o", "whole", "--init", nano, *ON_NUMPY)
     opensora("train", "-c", recipe(steps=2), "-o", "parts", "--init", nano, *ON_NUMPY)
