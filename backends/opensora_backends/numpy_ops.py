@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from opensora_core.errors import InvalidInputError
-from opensora_core.ops import HALF, Array, Axis, DType, Ops, Pattern
+from opensora_core.ops import HALF, Array, Axis, DType, Ops
 
 
 def _np_dtype(dtype: DType) -> np.dtype[Any]:
@@ -240,17 +240,6 @@ class NumpyOps(Ops):
         out[..., 0::2] = even * cos - odd * sin
         out[..., 1::2] = odd * cos + even * sin
         return out
-
-    def attention_3d(
-        self,
-        qkv: Array,
-        pattern: Pattern,
-        q_norm: Array | None = None,
-        k_norm: Array | None = None,
-        cos: Array | None = None,
-        sin: Array | None = None,
-    ) -> Array:
-        return super().attention_3d(np.ascontiguousarray(qkv), pattern, q_norm, k_norm, cos, sin)
 
 
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
