@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hypothesis.strategies import SearchStrategy
 
 from . import strategies as s
+from .references import REFERENCES, Reference
 from .strategies import Call, Source
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -28,6 +29,11 @@ class OpCase:
     bounded_by_input: bool = False
     steps: int = 1
     dtypes: tuple[str, ...] = DTYPES
+
+    @property
+    def reference(self) -> Reference:
+        """What the op means: a float64 NumPy function of the call's arguments, no kin of the default composition."""
+        return REFERENCES[self.name]
 
 
 _CASES = [
