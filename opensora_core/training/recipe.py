@@ -91,6 +91,7 @@ class Recipe:
     seed: int = 0
     precision: str = "float32"  # of the network's arithmetic; master weights are always float32
     prediction: Prediction = "velocity"
+    time_weighting: float = 0.0  # the velocity's squared error counts (t/1000) to this power, see `sample_losses`
     timestep_shift: float = 1.0  # above 1 spends more of the training on high noise, see `shift_timesteps`
     ema_decay: float = 0.999
     frozen: tuple[str, ...] = ("rope.freqs",)  # weights that stay as they are
@@ -101,6 +102,7 @@ class Recipe:
         whole("seed", self.seed, 0)
         one_of("precision", self.precision, DTYPES)
         one_of("prediction", self.prediction, get_args(Prediction))
+        number("time_weighting", self.time_weighting, 0, 2)
         number("timestep_shift", self.timestep_shift, 0.001, 1000)
         if number("ema_decay", self.ema_decay, 0, 1) == 1:
             raise InvalidInputError("ema_decay=1 would keep the first weights for ever; it must be below 1")

@@ -131,13 +131,18 @@ class Trainer:
         return value
 
     def _objective(self, arrays: dict[str, Array], batch: Batch) -> Callable[[Ops, Mapping[str, Array]], Array]:
-        size = {"height": float(batch.bucket.height), "width": float(batch.bucket.width)}
+        how = {
+            "height": float(batch.bucket.height),
+            "width": float(batch.bucket.width),
+            "prediction": self.recipe.prediction,
+            "time_weighting": self.recipe.time_weighting,
+        }
         frozen = {name: p for name, p in self.state.params.items() if name in self.recipe.frozen}
 
         def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
             cast = {name: ops.astype(p, self.recipe.precision) for name, p in {**frozen, **params}.items()}
             denoiser = rebuild(self._template, cast)
-            return self._loss(ops, denoiser, arrays, prediction=self.recipe.prediction, **size)
+            return self._loss(ops, denoiser, arrays, **how)
 
         return objective
 

@@ -161,3 +161,12 @@ def test_only_a_dropped_caption_teaches_the_null_caption(backend):
         null = ops.to_numpy(grads["y_embedder.y_embedding"])
         assert null.any() == drop
         assert NANO.denoiser.model_max_length == len(null)
+
+
+def test_the_loss_can_be_weighted_by_the_share_of_noise():
+    model, host = make(), batch()
+    share = host["t"] / 1000
+    plain = losses(model, host, prediction="sample")
+    for power in (1.0, 2.0):
+        weighted = losses(model, host, prediction="sample", time_weighting=power)
+        np.testing.assert_allclose(weighted, plain * share**power, rtol=1e-5)
