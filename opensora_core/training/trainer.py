@@ -131,7 +131,7 @@ class Trainer:
         return value
 
     def _objective(self, arrays: dict[str, Array], batch: Batch) -> Callable[[Ops, Mapping[str, Array]], Array]:
-        how = {
+        how: dict[str, Any] = {
             "height": float(batch.bucket.height),
             "width": float(batch.bucket.width),
             "prediction": self.recipe.prediction,
