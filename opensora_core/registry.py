@@ -42,11 +42,17 @@ def backends() -> dict[str, Backend]:
 def missing_reason(name: str) -> str | None:
     """Why a backend cannot be used here, with the remedy; None when it can.
 
+    One of another package is imported to find out: what it needs is known to nobody else.
     Raises InvalidInputError for an unknown name.
     """
     backend = _find(name)
     if backend.requires and importlib.util.find_spec(backend.requires) is None:
         return f"the package {backend.requires!r} is not installed: pip install 'opensora-core[{backend.extra}]'"
+    if name not in BUILTIN:
+        try:
+            _load(backend.target)
+        except InvalidInputError as error:
+            return str(error)
     return None
 
 

@@ -39,7 +39,11 @@ def entry_points(monkeypatch):
 
     def lookup(*, group):
         asked.append(group)
-        return [Entry("stranger", "opensora_backends.numpy_ops:NumpyOps"), Entry("numpy", "hijack:Ops")]
+        return [
+            Entry("stranger", "opensora_backends.numpy_ops:NumpyOps"),
+            Entry("broken", "opensora_absent:AbsentOps"),
+            Entry("numpy", "hijack:Ops"),
+        ]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", lookup)
     return asked
@@ -120,6 +124,11 @@ def test_installed_packages_are_asked_only_when_they_could_answer(entry_points):
     assert isinstance(get_backend("stranger"), NumpyOps)
     assert set(entry_points) == {"opensora.backends"}
     assert "stranger" in available_backends()
+
+
+def test_an_entry_point_that_cannot_be_loaded_is_not_available(entry_points):
+    assert "broken" not in available_backends()
+    assert "No module named 'opensora_absent'" in registry.missing_reason("broken")
 
 
 def test_an_entry_point_cannot_take_a_built_in_name(entry_points):
