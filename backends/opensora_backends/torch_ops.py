@@ -147,7 +147,7 @@ class TorchOps(Ops):
         return torch.index_select(x, axis, indices)
 
     def index_add(self, x: Array, indices: Array, values: Array, axis: int = 0) -> Array:
-        return torch.index_add(x, axis, indices, values)
+        return self.astype(torch.index_add(self.widen(x), axis, indices, self.widen(values)), x.dtype)
 
     def stop_gradient(self, x: Array) -> Array:
         return x.detach()

@@ -1,101 +1,171 @@
-"""Runs a call on a backend, and says how far off its result may be.
+"""Runs a call on a backend, and says how far off its result is and may be.
 
 The rule: the candidate may err at most twice as much as the plain implementation in the same dtype (primitives of the
-reference backend, no fused override) and a rounding floor. The floor is what the op itself makes of inputs that move
-by one rounding step (so a sum that cancels, or a norm of a nearly constant row, is excused as far as nobody could do
-better), plus one rounding of the result.
+reference backend, no fused override) or, where that happens to be nearly right, twice the rounding floor. The floor is
+one rounding of the result, and for an op that rounds inside also what such roundings make of it (see `rounding`): what
+the op makes of inputs that move by one rounding, so that a sum that cancels, or a norm of a nearly constant row, is
+excused as far as nobody could do better. Half precision computes in float32 inside, and is judged by that.
+
+Errors are the largest distance of any element to the truth: the op's own float64 formula (`OpCase.reference`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
-from ..ops import FUSED, Ops
+from ..ops import HALF, Ops
+from .rounding import ROUNDING, Rounding
+from .running import HostArray, arrays_in, execute, lay_out, map_arrays, vanilla
 from .strategies import Call
 from .table import OpCase
 
-HostArray = NDArray[Any]
+__all__ = [
+    "Accuracy",
+    "Standard",
+    "arrays_in",
+    "check",
+    "execute",
+    "lay_out",
+    "measure",
+    "standard",
+    "vanilla",
+]
+
 SHAKES = 3  # times the inputs are moved to see how sensitive the op is to them
 
 
-def vanilla(backend: type[Ops]) -> type[Ops]:
-    """The same backend with its primitives only: every fused op is the default composition."""
-    return type(f"Vanilla{backend.__name__}", (backend,), {name: getattr(Ops, name) for name in FUSED})
+@dataclass(frozen=True)
+class Accuracy:
+    """How far off one result is, and may be; size: the largest magnitude in the truth."""
+
+    error: float
+    allowance: float
+    size: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is allowed."""
+        return self.error <= self.allowance
+
+    @property
+    def ratio(self) -> float:
+        """Error over allowance: 1 is the limit, and an exact op that errs is infinitely beyond it."""
+        return self.error / self.allowance if self.error and self.allowance else np.inf if self.error else 0.0
+
+    @property
+    def relative(self) -> float:
+        """Error over the largest magnitude in the truth."""
+        return self.error / self.size if self.error and self.size else np.inf if self.error else 0.0
 
 
-def execute(ops: Ops, name: str, call: Call, dtype: str) -> list[HostArray]:
-    """Run one op on arrays of `dtype` and return its results on the host; arguments must come out unchanged."""
-    host = [_cast(arg, dtype) for arg in call.args]
-    placed = [_place(ops, arg, call.layout) for arg in host]
-    if name == "asarray":
-        result = ops.asarray(lay_out(host[0], call.layout))
-    elif name == "compile":
-        result = ops.compile(lambda *arrays: placed[0](ops, *arrays))(*placed[1:])
-    else:
-        result = getattr(ops, name)(*placed)
-    for before, after in zip(arrays_in(host), arrays_in(placed), strict=True):
-        after = after if isinstance(after, np.ndarray) else ops.to_numpy(after)
-        if before.tobytes() != np.ascontiguousarray(after).tobytes():
-            raise AssertionError(f"{name} of {ops.name!r} changed an argument of shape {before.shape}")
-    return [x if isinstance(x, np.ndarray) else np.asarray(ops.to_numpy(x)) for x in arrays_in([result])]
+@dataclass(frozen=True)
+class Standard:
+    """What one call must give in one dtype: made once, then held against any number of backends.
+
+    truth: float64, whole numbers or booleans; plain: of the plain implementation, with the right shapes and dtypes;
+    allowances: the largest error a candidate may make in each result.
+    """
+
+    truth: list[HostArray]
+    plain: list[HostArray]
+    allowances: list[float]
+
+    def judge(self, results: Sequence[HostArray]) -> list[Accuracy]:
+        """Say how far off results are; raises AssertionError if number, shapes or dtypes are not the right ones."""
+        assert len(results) == len(self.plain), f"{len(results)} results, not {len(self.plain)}"
+        found = []
+        for got, true, same, limit in zip(results, self.truth, self.plain, self.allowances, strict=True):
+            assert got.shape == same.shape, f"shape {got.shape}, not {same.shape}"
+            assert got.dtype == same.dtype, f"dtype {got.dtype}, not {same.dtype}"
+            found.append(Accuracy(_distance(got, true, same), limit, _size(true)))
+        return found
+
+
+@np.errstate(all="ignore")  # what overflows is judged by its value
+def standard(reference: Ops, case: OpCase, call: Call, dtype: str) -> Standard:
+    """Find out what a call must give. reference: NumPy primitives with default compositions (`vanilla(NumpyOps)()`)."""
+    plain = execute(reference, case.name, call, dtype)
+    exact = arrays_in([case.reference(*_round(call, dtype).args)])
+    truth = [_in_range(np.asarray(true), same.dtype) for true, same in zip(exact, plain, strict=True)]
+    errors = [_distance(same, true, same) for true, same in zip(truth, plain, strict=True)]
+    if case.exact:  # 0, but for a Python number among the arguments that the dtype cannot hold
+        return Standard(truth, plain, errors)
+    floors = _floors(reference, case, call, dtype, truth, plain)
+    return Standard(truth, plain, [2 * max(error, floor) for error, floor in zip(errors, floors, strict=True)])
+
+
+def measure(ops: Ops, reference: Ops, case: OpCase, call: Call, dtype: str) -> list[Accuracy]:
+    """Run a call on a backend and say for each result how far off it is and may be.
+
+    Raises AssertionError for another shape or dtype, and for a changed argument.
+    """
+    return standard(reference, case, call, dtype).judge(execute(ops, case.name, call, dtype))
 
 
 def check(ops: Ops, reference: Ops, case: OpCase, call: Call, dtype: str) -> None:
-    """Raise AssertionError unless the backend's results have the shape, dtype and accuracy of the reference's.
-
-    reference: NumPy primitives with default compositions; float64 on it is the truth.
-    """
-    truth, plain = _truth(reference, case.name, call, dtype), execute(reference, case.name, call, dtype)
-    allowed = allowances(reference, case, call, dtype)
+    """Raise AssertionError unless the backend's results have the shape, dtype and accuracy that the rule asks for."""
     where = f"{case.name} of {ops.name!r} in {dtype}"
-    for got, true, same, limit in zip(execute(ops, case.name, call, dtype), truth, plain, allowed, strict=True):
-        assert got.shape == same.shape, f"{where}: shape {got.shape}, not {same.shape}"
-        assert got.dtype == same.dtype, f"{where}: dtype {got.dtype}, not {same.dtype}"
-        error = _distance(got, true)
-        assert error <= limit, f"{where}: error {error:.3g}, allowed {limit:.3g} (result up to {_size(true):.3g})"
+    wanted, results = standard(reference, case, call, dtype), execute(ops, case.name, call, dtype)
+    try:
+        found = wanted.judge(results)
+    except AssertionError as error:
+        raise AssertionError(f"{where}: {error}") from None
+    for a in found:
+        assert a.ok, f"{where}: error {a.error:.3g}, allowed {a.allowance:.3g} (result up to {a.size:.3g})"
 
 
-def allowances(reference: Ops, case: OpCase, call: Call, dtype: str) -> list[float]:
-    """The largest error a candidate may make in each result.
-
-    float64 has no better truth to measure the plain implementation by: its error is that of float32, scaled.
-    """
-    name, narrow = case.name, "float32" if dtype == "float64" else dtype
-    truth = _truth(reference, name, call, dtype)
-    if case.exact:
-        return [0.0] * len(truth)
-    plain, narrow_truth = execute(reference, name, call, narrow), _truth(reference, name, call, narrow)
-    shaken = [execute(reference, name, _shake(call, dtype, seed), "float64") for seed in range(SHAKES)]
-    info, limits = ml_dtypes.finfo(dtype), []
-    for true, a, b, *moved in zip(truth, plain, narrow_truth, *shaken, strict=True):
-        error = _distance(a, b) * float(info.eps) / float(ml_dtypes.finfo(narrow).eps)
-        size = max(map(_size, arrays_in(list(call.args)))) if case.bounded_by_input else _size(true)
-        floor = float(info.eps) * size + float(info.smallest_subnormal) + max(_distance(x, true) for x in moved)
-        limits.append(2 * (error + case.steps * floor))
-    return limits
+def _floors(
+    reference: Ops, case: OpCase, call: Call, dtype: str, truth: Sequence[HostArray], plain: Sequence[HostArray]
+) -> list[float]:
+    """One rounding of each result, and what roundings inside the op make of it."""
+    rule = ROUNDING.get(case.name, Rounding())
+    inside = "float32" if dtype in HALF and not rule.narrow else dtype
+    argument = max(map(_size, arrays_in(list(call.args))), default=0.0)
+    sizes = [argument if rule.by_input else _size(true) for true in truth]
+    floors = [_rounding(size, same.dtype) for size, same in zip(sizes, plain, strict=True)]
+    if not rule.steps:
+        return floors
+    still, *moved = (execute(reference, case.name, c, "float64") for c in _neighbours(call, dtype, inside))
+    for i, here in enumerate(still):
+        sensitivity = max(_distance(there[i], here, here) for there in moved)
+        floors[i] += rule.steps * max(_rounding(sizes[i], np.dtype(inside)), sensitivity)
+    return floors
 
 
-def _truth(reference: Ops, name: str, call: Call, dtype: str) -> list[HostArray]:
-    """Results in float64 from arguments rounded to dtype."""
-    return execute(reference, name, _round(call, dtype), "float64")
+def _rounding(size: float, dtype: np.dtype[Any]) -> float:
+    """Bound of the error of rounding numbers up to a size; whole numbers and booleans are not rounded."""
+    if dtype.kind in "biu":
+        return 0.0
+    info = ml_dtypes.finfo(dtype)
+    return float(info.eps) / 2 * size + float(info.smallest_subnormal) / 2
 
 
-def _distance(a: HostArray, b: HostArray) -> float:
-    """Largest difference; infinite if only one of two elements is finite."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    difference = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b))
+def _in_range(true: HostArray, dtype: np.dtype[Any]) -> HostArray:
+    """The truth, infinite where it is beyond what the dtype can hold."""
+    if true.dtype != np.float64 or dtype.kind in "biu":
+        return true
+    with np.errstate(over="ignore"):
+        return np.asarray(np.where(np.isinf(true.astype(dtype)), np.copysign(np.inf, true), true))
+
+
+def _distance(a: HostArray, true: HostArray, plain: HostArray) -> float:
+    """Largest difference; infinite if only one of two elements is finite, unless the plain implementation fails too."""
+    a, true, plain = (np.asarray(x, np.float64) for x in (a, true, plain))
+    excused = np.isfinite(plain) != np.isfinite(true)
+    same = (a == true) | (np.isnan(a) & np.isnan(true)) | excused
+    difference = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, true))
     return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
 
 
 def _size(x: HostArray) -> float:
-    return float(np.max(np.abs(np.asarray(x, np.float64)), initial=0.0))
+    """Largest finite magnitude."""
+    x = np.abs(np.asarray(x, np.float64))
+    return float(np.max(np.where(np.isfinite(x), x, 0.0), initial=0.0))
 
 
 def _round(call: Call, dtype: str) -> Call:
@@ -104,66 +174,18 @@ def _round(call: Call, dtype: str) -> Call:
     def round_to(x: HostArray) -> HostArray:
         return x.astype(np.dtype(dtype)).astype(np.float64) if x.dtype == np.float64 else x
 
-    return replace(call, args=tuple(_map(round_to, arg) for arg in call.args))
+    return replace(call, args=tuple(map_arrays(round_to, arg) for arg in call.args))
 
 
-def _shake(call: Call, dtype: str, seed: int) -> Call:
-    """Move every floating element by one rounding step of dtype, up or down."""
-    rng, eps = np.random.default_rng(seed), float(ml_dtypes.finfo(dtype).eps)
-
-    def shake(x: HostArray) -> HostArray:
-        return x * (1 + eps * rng.choice([-1.0, 1.0], x.shape)) if x.dtype == np.float64 else x
-
+def _neighbours(call: Call, dtype: str, inside: str) -> Iterator[Call]:
+    """The call as `dtype` holds it; then with every floating element moved by one rounding of `inside`, up or down."""
     call = _round(call, dtype)
-    return replace(call, args=tuple(_map(shake, arg) for arg in call.args))
+    yield call
+    unit = float(ml_dtypes.finfo(inside).eps) / 2
+    for seed in range(SHAKES):
+        rng = np.random.default_rng(seed)
 
+        def shake(x: HostArray, rng: np.random.Generator = rng) -> HostArray:
+            return x * (1 + unit * rng.choice([-1.0, 1.0], x.shape)) if x.dtype == np.float64 else x
 
-def _cast(arg: Any, dtype: str) -> Any:
-    def cast(x: HostArray) -> HostArray:
-        if x.dtype == np.float64 or (x.dtype == np.float32 and dtype == "float64"):
-            return x.astype(np.dtype(dtype))
-        return x
-
-    return _map(cast, arg)
-
-
-def _place(ops: Ops, arg: Any, layout: str) -> Any:
-    def place(x: HostArray) -> Any:
-        y = ops.asarray(lay_out(x, layout))
-        if isinstance(y, np.ndarray):
-            y.flags.writeable = False
-        return y
-
-    return _map(place, arg)
-
-
-def lay_out(x: HostArray, layout: str) -> HostArray:
-    """Copy the array into the named memory layout."""
-    if x.ndim == 0 or layout == "plain":
-        return x.copy()
-    if layout == "transposed":
-        return np.asfortranarray(x.copy())
-    if layout == "strided":
-        return np.repeat(x, 2, axis=-1)[..., ::2]
-    flip = (slice(None, None, -1),) * x.ndim
-    return x[flip].copy()[flip]
-
-
-def _map(function: Callable[[HostArray], Any], arg: Any) -> Any:
-    """Apply a function to an array, or to those in a list or mapping."""
-    if isinstance(arg, np.ndarray | np.generic):
-        return function(np.asarray(arg))
-    if isinstance(arg, list):
-        return [_map(function, x) for x in arg]
-    if isinstance(arg, Mapping):
-        return {key: _map(function, x) for key, x in arg.items()}
-    return arg
-
-
-def arrays_in(arg: Any) -> list[Any]:
-    """Every array in lists, tuples and mappings, in order."""
-    if isinstance(arg, list | tuple):
-        return [x for item in arg for x in arrays_in(item)]
-    if isinstance(arg, Mapping):
-        return [x for item in arg.values() for x in arrays_in(item)]
-    return [arg] if hasattr(arg, "dtype") else []
+        yield replace(call, args=tuple(map_arrays(shake, arg) for arg in call.args))

@@ -1,0 +1,43 @@
+"""How the ops round: what the rule in `judge` excuses beyond the plain implementation's own error.
+
+The numbers are as small as the measurements behind docs/tolerances.md allow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What an op does to the last digits.
+
+    steps: roundings in a row inside the op that are excused, beyond the one of the result. narrow: whether in half
+    precision those inside are to half precision too, rather than to float32. by_input: whether rounding is relative to
+    the largest argument rather than to the largest result.
+    """
+
+    steps: int = 0
+    narrow: bool = False
+    by_input: bool = False
+
+
+ROUNDING = {  # an op that is not here rounds once, its result
+    "matmul": Rounding(steps=1),
+    "sum": Rounding(steps=2),
+    "index_add": Rounding(steps=1),
+    "linear": Rounding(steps=1),
+    "gelu": Rounding(steps=1, by_input=True),  # 1 + tanh(x) cancels where the result is nearly 0
+    "silu": Rounding(steps=1, by_input=True),
+    "softmax": Rounding(steps=1),
+    "layer_norm": Rounding(steps=2),
+    "rms_norm": Rounding(steps=1),
+    "group_norm": Rounding(steps=2),
+    "modulate": Rounding(steps=2),
+    "rotary": Rounding(steps=1),
+    "attention": Rounding(steps=2, narrow=True),  # the weights are rounded before they meet the values
+    "attention_3d": Rounding(steps=2, narrow=True),
+    "conv": Rounding(steps=3),
+    "value_and_grad": Rounding(steps=6),
+    "compile": Rounding(steps=2),
+}
