@@ -95,6 +95,22 @@ def test_one_key_gets_all_the_attention(ops):
     np.testing.assert_allclose(ops.to_numpy(out), np.broadcast_to(X[1:2], X.shape))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 8, 72])
+def test_constant_rows_far_from_zero_normalise_to_zero(ops, dtype, width):
+    [result] = execute(ops, "layer_norm", Call((np.full((2, width), 19032.0), None, None, 1e-6)), dtype)
+    assert not result.any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_erf_is_right_near_zero_too(ops, dtype):
+    x = (np.linspace(1, 2, 72) * 2.0**-20).astype(np.dtype(dtype)).astype("f8")
+    [result] = execute(ops, "erf", Call((x,)), dtype)
+    info = ml_dtypes.finfo(dtype)
+    limits = {"rtol": 2 * float(info.eps) + 1e-7, "atol": float(info.smallest_subnormal)}
+    np.testing.assert_allclose(result.astype("f8"), x * 2 / np.pi**0.5, **limits)
+
+
 def test_huge_logits_do_not_overflow(ops):
     for dtype in DTYPES:
         [result] = execute(ops, "softmax", Call((np.array([[1e4, -1e4, 0.0], [3e4, 3e4, -3e4]]),)), dtype)
