@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from hypothesis.strategies import SearchStrategy
 
+from ..interpose.costs import Formula
 from . import strategies as s
+from .costs import BYTES, FLOPS
 from .references import REFERENCES, Reference
 from .strategies import Call, Source
 
@@ -31,6 +33,16 @@ class OpCase:
     def reference(self) -> Reference:
         """What the op means: a float64 NumPy function of the call's arguments, no kin of the default composition."""
         return REFERENCES[self.name]
+
+    @property
+    def flops(self) -> Formula:
+        """Arithmetic operations, as a function of the call's arguments; see `interpose.costs` for what counts."""
+        return FLOPS[self.name]
+
+    @property
+    def bytes(self) -> Formula:
+        """Bytes moved at least, as a function of the call's arguments."""
+        return BYTES[self.name]
 
 
 _CASES = [
