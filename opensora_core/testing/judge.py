@@ -41,7 +41,7 @@ SHAKES = 3  # times the inputs are moved to see how sensitive the op is to them
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How far off one result is, and may be; size: the largest magnitude in the truth."""
+    """How far off one result is, and may be; size: the largest magnitude in the truth, or the smallest normal number."""
 
     error: float
     allowance: float
@@ -59,8 +59,8 @@ class Accuracy:
 
     @property
     def relative(self) -> float:
-        """Error over the largest magnitude in the truth."""
-        return self.error / self.size if self.error and self.size else np.inf if self.error else 0.0
+        """Error over size."""
+        return self.error / self.size if self.error else 0.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Standard:
         for got, true, same, limit in zip(results, self.truth, self.plain, self.allowances, strict=True):
             assert got.shape == same.shape, f"shape {got.shape}, not {same.shape}"
             assert got.dtype == same.dtype, f"dtype {got.dtype}, not {same.dtype}"
-            found.append(Accuracy(_distance(got, true, same), limit, _size(true)))
+            found.append(Accuracy(_distance(got, true, same), limit, max(_size(true), _smallest(same.dtype))))
         return found
 
 
@@ -124,25 +124,40 @@ def _floors(
 ) -> list[float]:
     """One rounding of each result, and what roundings inside the op make of it."""
     rule = ROUNDING.get(case.name, Rounding())
-    inside = "float32" if dtype in HALF and not rule.narrow else dtype
+    steps, inside = (rule.narrow, dtype) if dtype in HALF and rule.narrow else (rule.steps, _wide(dtype))
     argument = max(map(_size, arrays_in(list(call.args))), default=0.0)
     sizes = [argument if rule.by_input else _size(true) for true in truth]
     floors = [_rounding(size, same.dtype) for size, same in zip(sizes, plain, strict=True)]
-    if not rule.steps:
+    if not steps:
         return floors
     still, *moved = (execute(reference, case.name, c, "float64") for c in _neighbours(call, dtype, inside))
     for i, here in enumerate(still):
         sensitivity = max(_distance(there[i], here, here) for there in moved)
-        floors[i] += rule.steps * max(_rounding(sizes[i], np.dtype(inside)), sensitivity)
+        floors[i] += steps * max(_rounding(sizes[i], np.dtype(inside)), sensitivity)
     return floors
 
 
+def _wide(dtype: str) -> str:
+    """What a dtype is computed in, by the language's policy for half precision."""
+    return "float32" if dtype in HALF else dtype
+
+
 def _rounding(size: float, dtype: np.dtype[Any]) -> float:
-    """Bound of the error of rounding numbers up to a size; whole numbers and booleans are not rounded."""
+    """Bound of the error of rounding numbers up to a size; whole numbers and booleans are not rounded.
+
+    What is below the normal range may be flushed to zero, as many processors do. Not so in float16, where that range
+    begins at 6e-5 and nobody does.
+    """
     if dtype.kind in "biu":
         return 0.0
     info = ml_dtypes.finfo(dtype)
-    return float(info.eps) / 2 * size + float(info.smallest_subnormal) / 2
+    lost = info.smallest_subnormal if dtype == np.float16 else info.smallest_normal
+    return float(info.eps) / 2 * size + float(lost) / 2
+
+
+def _smallest(dtype: np.dtype[Any]) -> float:
+    """The smallest normal number of a dtype, or 1."""
+    return 1.0 if dtype.kind in "biu" else float(ml_dtypes.finfo(dtype).smallest_normal)
 
 
 def _in_range(true: HostArray, dtype: np.dtype[Any]) -> HostArray:

@@ -12,21 +12,21 @@ from dataclasses import dataclass
 class Rounding:
     """What an op does to the last digits.
 
-    steps: roundings in a row inside the op that are excused, beyond the one of the result. narrow: whether in half
-    precision those inside are to half precision too, rather than to float32. by_input: whether rounding is relative to
-    the largest argument rather than to the largest result.
+    steps: roundings in a row inside the op that are excused, beyond the one of the result; in half precision they are
+    to float32. narrow: how many are to half precision there, if any. by_input: whether rounding is relative to the
+    largest argument rather than to the largest result.
     """
 
     steps: int = 0
-    narrow: bool = False
+    narrow: int = 0
     by_input: bool = False
 
 
 ROUNDING = {  # an op that is not here rounds once, its result
-    "matmul": Rounding(steps=1),
-    "sum": Rounding(steps=2),
+    "matmul": Rounding(steps=3),
+    "sum": Rounding(steps=3),
     "index_add": Rounding(steps=1),
-    "linear": Rounding(steps=1),
+    "linear": Rounding(steps=3),
     "gelu": Rounding(steps=1, by_input=True),  # 1 + tanh(x) cancels where the result is nearly 0
     "silu": Rounding(steps=1, by_input=True),
     "softmax": Rounding(steps=1),
@@ -35,8 +35,8 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "group_norm": Rounding(steps=2),
     "modulate": Rounding(steps=2),
     "rotary": Rounding(steps=1),
-    "attention": Rounding(steps=2, narrow=True),  # the weights are rounded before they meet the values
-    "attention_3d": Rounding(steps=2, narrow=True),
+    "attention": Rounding(steps=2, narrow=1),  # the weights are rounded before they meet the values
+    "attention_3d": Rounding(steps=3, narrow=1),
     "conv": Rounding(steps=3),
     "value_and_grad": Rounding(steps=6),
     "compile": Rounding(steps=2),
