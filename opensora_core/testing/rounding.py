@@ -38,6 +38,6 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "attention": Rounding(steps=2, narrow=1),  # the weights are rounded before they meet the values
     "attention_3d": Rounding(steps=3, narrow=1),
     "conv": Rounding(steps=3),
-    "value_and_grad": Rounding(steps=6),
+    "value_and_grad": Rounding(steps=6, narrow=1),
     "compile": Rounding(steps=2),
 }

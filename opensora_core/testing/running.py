@@ -64,6 +64,10 @@ def _place(ops: Ops, arg: Any, layout: str) -> Any:
 
 def lay_out(x: HostArray, layout: str) -> HostArray:
     """Copy the array into the named memory layout."""
+    if layout == "read-only":
+        x = x.copy()
+        x.flags.writeable = False
+        return x
     if x.ndim == 0 or layout == "plain":
         return x.copy()
     if layout == "transposed":

@@ -54,10 +54,8 @@ def matmul(a: Numbers, b: Numbers) -> Any:
 def sum(x: Numbers, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Any:
     """Elements added one after another along the axes."""
     kept, rows, shape = _rows(x, axis, keepdims)
-    total = np.zeros(kept, x.dtype)
-    for place in range(rows.shape[-1]):
-        total = total + rows[..., place]
-    return total.reshape(shape)
+    running = np.cumsum(np.concatenate([np.zeros((*kept, 1), x.dtype), rows], axis=-1), axis=-1)
+    return running[..., -1].reshape(shape)
 
 
 @extended

@@ -62,6 +62,8 @@ def erf(x: Numbers) -> Any:
     for n in range(1, 300):
         term = term * near * near * 2 / (2 * n + 1)
         total = total + term
+        if np.all(np.abs(term) <= 1e-22 * np.abs(total)):
+            break
     inside = 2 / np.sqrt(np.longdouble(math.pi)) * np.exp(-near * near) * total
     return np.where(np.abs(x.real) < 7, inside, np.sign(x.real))
 

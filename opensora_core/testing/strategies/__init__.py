@@ -1,6 +1,7 @@
-"""Named Hypothesis strategies for the arguments of the ops: a seed, a shape and a scale are drawn, not every element.
+"""Named Hypothesis strategies for the arguments of the ops: a seed, a shape and a kind are drawn, not every element.
 
-Shapes are small and odd, with empty batches and axes of length 1 among them. Each strategy yields a `Call`.
+Shapes are small and odd, with empty batches and axes of length 1 among them; numbers are ordinary, huge, tiny,
+subnormal, constant along rows; arrays lie in memory in any way. Each strategy yields a `Call`.
 """
 
 from .fused import (
@@ -15,6 +16,7 @@ from .fused import (
     qkv,
     rotations,
     rows,
+    text_batch,
     tokens,
     video_latents,
     video_tokens,
@@ -25,6 +27,7 @@ from .primitives import (
     conversions,
     cuts,
     elementwise,
+    exponents,
     fills,
     joins,
     lookups,
@@ -52,6 +55,7 @@ __all__ = [
     "conversions",
     "cuts",
     "elementwise",
+    "exponents",
     "fills",
     "functions",
     "joins",
@@ -74,6 +78,7 @@ __all__ = [
     "rotations",
     "rows",
     "scatters",
+    "text_batch",
     "tokens",
     "video_latents",
     "video_tokens",

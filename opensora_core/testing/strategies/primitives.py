@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,9 +16,19 @@ def elementwise(numbers: Callable[..., Floats] = Source.normal) -> st.SearchStra
     return strategy(lambda s: s.call(numbers(s, *s.shape())))
 
 
+def exponents() -> st.SearchStrategy[Call]:
+    """(x) up to 9, down to -4e4, with -inf among them: what softmax hands to exp."""
+
+    def build(s: Source) -> Call:
+        x = np.minimum(s.normal(*s.shape()), 9.0)
+        return s.call(s.forbid(x) if s.pick(False, False, True) else x)
+
+    return strategy(build)
+
+
 def positive() -> st.SearchStrategy[Call]:
     """(x) with x > 0."""
-    return strategy(lambda s: s.call(np.abs(s.away_from_zero(*s.shape())) * s.scale))
+    return strategy(lambda s: s.call(s.magnitudes(*s.shape())))
 
 
 def pairs(
@@ -42,19 +53,20 @@ def powers() -> st.SearchStrategy[Call]:
     def build(s: Source) -> Call:
         shape = s.shape()
         b = s.pick(2, 3.0, 0.5, -1, 0) if s.pick(True, False) else s.unit(*s.part(shape))
-        return s.call(np.abs(s.away_from_zero(*shape)), b)
+        return s.call(np.abs(s.away_from_zero(*shape)) * s.pick(1.0, 1.0, s.scale), b)
 
     return strategy(build)
 
 
 def choices() -> st.SearchStrategy[Call]:
-    """(condition, a, b) that broadcast; now and then one branch is a Python number."""
+    """(condition, a, b) that broadcast; now and then one branch is a Python number, as in a -inf mask."""
 
     def build(s: Source) -> Call:
         shape = s.shape()
         a, b = s.normal(*s.part(shape)), s.normal(*s.part(shape))
         number = s.pick(None, None, "a", "b")
-        return s.call(s.mask(*s.part(shape)), 0.5 if number == "a" else a, -1e4 if number == "b" else b)
+        low = s.pick(-math.inf, -1e4, 0.0)
+        return s.call(s.mask(*s.part(shape)), 0.5 if number == "a" else a, low if number == "b" else b)
 
     return strategy(build)
 
@@ -63,7 +75,7 @@ def matrices() -> st.SearchStrategy[Call]:
     """(a [..., n, k], b [..., k, m]) with broadcasting batches."""
 
     def build(s: Source) -> Call:
-        batch, n, k, m = s.shape(max_dims=2), s.size(), s.size(1, 9), s.size()
+        batch, n, k, m = s.shape(max_dims=2), s.size(), s.width(), s.size()
         return s.call(s.unit(*s.part(batch), n, k), s.normal(*s.part(batch), k, m))
 
     return strategy(build)
@@ -82,15 +94,24 @@ def reductions(numbers: Callable[..., Floats] = Source.normal, low: int = 0) -> 
 
 
 def conversions() -> st.SearchStrategy[Call]:
-    """(x, dtype): numbers that every dtype can hold nearly."""
-    return strategy(
-        lambda s: s.call(s.unit(*s.shape()) * 3, s.pick("float64", "float32", "bfloat16", "float16", "int64", "int32"))
-    )
+    """(x, dtype): numbers, whole numbers or booleans."""
+
+    def build(s: Source) -> Call:
+        shape = s.shape()
+        x = s.pick(s.normal(*shape), s.unit(*shape) * 3, s.rng.integers(-300, 300, shape), s.mask(*shape))
+        return s.call(x, s.pick("float64", "float32", "bfloat16", "float16", "int64", "int32", "bool"))
+
+    return strategy(build)
 
 
 def fills() -> st.SearchStrategy[Call]:
     """(shape, value, dtype)."""
-    return strategy(lambda s: Call((s.shape(), s.pick(0.0, 1.0, -2.5), s.pick("float32", "bfloat16", "int64", "bool"))))
+
+    def build(s: Source) -> Call:
+        dtype = s.pick("float32", "float64", "float16", "bfloat16", "int64", "bool")
+        return Call((s.shape(), s.pick(0.0, 1.0, -2.5, 1e4, *([-math.inf, 1e-7] if "float" in dtype else [])), dtype))
+
+    return strategy(build)
 
 
 def ranges() -> st.SearchStrategy[Call]:
@@ -171,7 +192,8 @@ def lookups() -> st.SearchStrategy[Call]:
     def build(s: Source) -> Call:
         shape = s.shape(min_dims=1, low=1)
         axis = s.size(0, len(shape) - 1)
-        return s.call(s.normal(*shape), s.rng.integers(0, shape[axis], s.size(0, 6)), s.pick(axis, axis - len(shape)))
+        indices = s.rng.integers(0, shape[axis], s.size(0, 6)).astype(s.pick("int64", "int32"))
+        return s.call(s.normal(*shape), indices, s.pick(axis, axis - len(shape)))
 
     return strategy(build)
 
@@ -183,6 +205,7 @@ def scatters() -> st.SearchStrategy[Call]:
         shape = s.shape(min_dims=1, low=1)
         axis, n = s.size(0, len(shape) - 1), s.size(0, 6)
         values = s.normal(*shape[:axis], n, *shape[axis + 1 :])
-        return s.call(s.normal(*shape), s.rng.integers(0, shape[axis], n), values, s.pick(axis, axis - len(shape)))
+        indices = s.rng.integers(0, shape[axis], n).astype(s.pick("int64", "int32"))
+        return s.call(s.normal(*shape), indices, values, s.pick(axis, axis - len(shape)))
 
     return strategy(build)
