@@ -1,0 +1,67 @@
+"""The tests that must notice a change of one module; what Cosmic Ray runs for every mutant.
+
+The changed module is the one that differs from the last commit; tests that name the changed function come first.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REFERENCES = "tests/conformance/test_references.py"
+PROPERTIES = "tests/metamorphic/test_properties.py"
+TESTS = {  # module -> quick tests, then those that a mutant must survive as well
+    "opensora_core/ops.py": [[REFERENCES, PROPERTIES], ["tests/conformance/test_meaning.py"]],
+    "opensora_core/derived.py": [["tests/conformance/test_derived.py", PROPERTIES]],
+    "opensora_core/schedulers": [["tests/schedulers", PROPERTIES]],
+    "opensora_core/training/masks.py": [["tests/training/test_masks.py"]],
+}
+
+
+class Order:
+    """Puts tests that name the changed function in front, and leaves out backends that take long to import."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = [item for item in items if "torch" not in item.name]
+        items.sort(key=lambda item: self.function not in item.name)
+
+
+def git_diff(*options):
+    return subprocess.run(["git", "diff", *options], capture_output=True, text=True, check=True).stdout
+
+
+def changed_function(path):
+    """Name of the innermost function around the first changed line, or "?"."""
+    line = int(re.search(r"^@@ .*\+(\d+)", git_diff("-U0", path), re.MULTILINE)[1])
+    nodes = [n for n in ast.walk(ast.parse(Path(path).read_text())) if isinstance(n, ast.FunctionDef)]
+    around = [n for n in nodes if n.lineno <= line <= n.end_lineno]
+    return max(around, key=lambda n: n.lineno).name if around else "?"
+
+
+def main():
+    settings.register_profile(
+        "mutation", max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck
+    )
+    settings.load_profile("mutation")
+    changed = git_diff("--name-only").split()
+    stages = [s for module, stages in TESTS.items() for s in stages if not changed or changed[0].startswith(module)]
+    try:
+        function = changed_function(changed[0]) if changed else "?"
+    except SyntaxError:
+        return 1
+    for files in stages:
+        options = ["-x", "-q", "--noconftest", "-p", "no:cacheprovider", *files]
+        if code := pytest.main(options, plugins=[Order(function)]):
+            return int(code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
