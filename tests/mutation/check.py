@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 REFERENCES = "tests/conformance/test_references.py"
+REWRITE = "ignore::pytest.PytestAssertRewriteWarning"  # Hypothesis is imported before pytest starts
 PROPERTIES = "tests/metamorphic/test_properties.py"
 TESTS = {  # module -> quick tests, then those that a mutant must survive as well
     "opensora_core/ops.py": [[REFERENCES, PROPERTIES], ["tests/conformance/test_meaning.py"]],
@@ -50,14 +51,14 @@ def main():
         "mutation", max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck
     )
     settings.load_profile("mutation")
-    changed = git_diff("--name-only").split()
+    changed = git_diff("--name-only", "--", *TESTS).split()
     stages = [s for module, stages in TESTS.items() for s in stages if not changed or changed[0].startswith(module)]
     try:
         function = changed_function(changed[0]) if changed else "?"
     except SyntaxError:
         return 1
     for files in stages:
-        options = ["-x", "-q", "--noconftest", "-p", "no:cacheprovider", *files]
+        options = ["-x", "-q", "--noconftest", "-p", "no:cacheprovider", "-W", REWRITE, *files]
         if code := pytest.main(options, plugins=[Order(function)]):
             return int(code)
     return 0
