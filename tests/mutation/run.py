@@ -11,6 +11,7 @@ here each runs in a fork of this process, which has imported all but what is tes
 """
 
 import argparse
+import ast
 import os
 import resource
 import subprocess
@@ -24,7 +25,7 @@ import cosmic_ray.mutating
 import hypothesis.extra.numpy  # noqa: F401  imported here once, not in every fork
 import torch  # noqa: F401
 from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "tests/mutation/cosmic-ray.toml"
@@ -43,6 +44,7 @@ def run(session, survivors):
         if not session.exists():
             for tool in (["cli", "init", CONFIG, session], ["tools.filters.operators_filter", session, CONFIG]):
                 subprocess.run([sys.executable, "-m", f"cosmic_ray.{tool[0]}", *tool[1:]], check=True)
+            skip_stars(session)
         cosmic_ray.mutating.run_tests = lambda command, timeout: (in_a_fork(), "")
         with use_db(session, WorkDB.Mode.open) as db:
             again = [item for item, result in db.completed_work_items if result.test_outcome == TestOutcome.SURVIVED]
@@ -51,6 +53,23 @@ def run(session, survivors):
                 result = cosmic_ray.mutating.mutate_and_test(item.mutations, None, None)
                 db.set_result(item.job_id, result)
                 print(f"{number} of {len(todo)}: {result.test_outcome}", file=sys.stderr)
+
+
+def skip_stars(session):
+    """Leave the stars of arguments and unpacking alone, which Cosmic Ray takes for products."""
+    with use_db(session, WorkDB.Mode.open) as db:
+        for item in list(db.pending_work_items):
+            [mutation] = item.mutations
+            tree = ast.parse(mutation.module_path.read_text())
+            binary = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
+            if "BinaryOperator" in mutation.operator_name and not any(
+                position(node.left, "end_") <= mutation.start_pos < position(node.right) for node in binary
+            ):
+                db.set_result(item.job_id, WorkResult(WorkerOutcome.SKIPPED))
+
+
+def position(node, end=""):
+    return getattr(node, f"{end}lineno"), getattr(node, f"{end}col_offset")
 
 
 def in_a_fork():
