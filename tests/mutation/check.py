@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 REFERENCES = "tests/conformance/test_references.py"
 PROPERTIES = "tests/metamorphic/test_properties.py"
@@ -20,7 +20,10 @@ TESTS = {  # module -> quick tests, then those that a mutant must survive as wel
     "opensora_core/schedulers": [["tests/schedulers"], [PROPERTIES]],
     "opensora_core/training/masks.py": [["tests/training/test_masks.py"]],
 }
-OPTIONS = ["-x", "-q", "--noconftest", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+OPTIONS = [
+    "-x", "-q", "--tb=no", "--noconftest", "-p", "no:cacheprovider", "-p", "no:unraisableexception",
+    "-W", "ignore::pytest.PytestAssertRewriteWarning",
+]  # fmt: skip
 
 
 class Order:
@@ -49,8 +52,9 @@ def changed_function(path):
 def check():
     """Return 0 if every test passes."""
     settings.register_profile(
-        "mutation", max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=HealthCheck
-    )
+        "mutation", max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+        suppress_health_check=HealthCheck,
+    )  # fmt: skip
     settings.load_profile("mutation")
     changed = git_diff("--name-only", "--", *TESTS).split()
     stages = [s for module, stages in TESTS.items() for s in stages if not changed or changed[0].startswith(module)]

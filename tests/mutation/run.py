@@ -12,6 +12,8 @@ here each runs in a fork of this process, which has imported all but what is tes
 
 import argparse
 import ast
+import gc
+import importlib
 import os
 import resource
 import subprocess
@@ -22,8 +24,11 @@ from pathlib import Path
 
 import check
 import cosmic_ray.mutating
-import hypothesis.extra.numpy  # noqa: F401  imported here once, not in every fork
+import hypothesis.extra._patching  # noqa: F401  imported here once, not in every fork
+import hypothesis.extra.numpy  # noqa: F401
+import numpy.testing  # noqa: F401
 import torch  # noqa: F401
+from _pytest.config import default_plugins
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
@@ -38,6 +43,9 @@ def run(session, survivors):
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", ROOT, clone], check=True)
         os.chdir(clone)
+        for plugin in default_plugins:
+            importlib.import_module(f"_pytest.{plugin}")
+        gc.freeze()  # what is imported is no garbage: the forks need not look for any in it
         if in_a_fork() != TestOutcome.SURVIVED:
             sys.exit("the tests fail as they are")
         sys.dont_write_bytecode = True  # a changed module may have the size and the second of the one before
