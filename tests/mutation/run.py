@@ -24,7 +24,7 @@ from pathlib import Path
 
 import check
 import cosmic_ray.mutating
-import hypothesis.extra._patching  # noqa: F401  imported here once, not in every fork
+import hypothesis.extra._patching
 import hypothesis.extra.numpy  # noqa: F401
 import numpy.testing  # noqa: F401
 import torch  # noqa: F401
