@@ -48,6 +48,11 @@ def test_pad_to_multiple(ops):
     np.testing.assert_array_equal(got, np.pad(X, ((0, 0), (0, 2), (0, 2))))
 
 
+def test_every_axis_needs_its_multiple():
+    with pytest.raises(ValueError, match="shorter"):
+        derived.pad_to_multiple(NumpyOps(), X, (1, 4))
+
+
 def test_rearrange(ops):
     got = derived.rearrange(ops, ops.asarray(X), "b (t s) d -> (b s) t d", t=3)
     np.testing.assert_array_equal(ops.to_numpy(got), X.reshape(2, 3, 2, 4).transpose(0, 2, 1, 3).reshape(4, 3, 4))
@@ -56,7 +61,7 @@ def test_rearrange(ops):
 @pytest.mark.parametrize(
     ("pattern", "sizes"),
     [("b (t s) d -> b t s d", {"t": 4}), ("b (t s) d -> b t s d", {}), ("b n d -> b n", {}), ("b n -> n b", {}),
-     ("b n d -> b n e", {})],
+     ("b n d -> b n e", {}), ("b n d -> b n c", {})],
 )  # fmt: skip
 def test_a_pattern_that_does_not_fit_is_said(pattern, sizes):
     with pytest.raises(InvalidInputError, match=r"axes|axis"):

@@ -56,8 +56,9 @@ def test_lengths_without_a_latent_chunk_are_refused(num_frames: int) -> None:
 def test_other_values_that_make_no_sense_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="num_inference_steps=0"):
         sampling_timesteps(0)
-    with pytest.raises(InvalidInputError, match="0x426"):
-        resolution_ratio(0, 426, 17)
+    for height, width in ((0, 426), (240, 0), (-240, 426), (240, -426), (-240, -426)):
+        with pytest.raises(InvalidInputError, match=f"{height}x{width} of the video must be positive"):
+            resolution_ratio(height, width, 17)
     with pytest.raises(InvalidInputError, match="'cosine' is not discrete, uniform or logit-normal"):
         training_timesteps(generator(0, "t"), 1, method="cosine")
 

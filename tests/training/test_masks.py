@@ -35,6 +35,27 @@ def test_a_single_frame_is_never_given(name):
     assert all(mask.tolist() == [True] for mask in draws(name, 1, n=20))
 
 
+def test_where_everything_would_be_given_the_last_frame_is_made():
+    assert {tuple(mask) for mask in draws("image_head_tail", 2)} == {(False, True)}
+
+    class AllGiven:
+        """Draws what gives every frame."""
+
+        def random(self, size=None):
+            return 0.0 if size is None else np.ones(size)
+
+        def uniform(self, low, high):
+            return high
+
+    assert draw_mask(AllGiven(), 4, {"random": 1.0}).tolist() == [False, False, False, True]
+
+
+def test_a_seed_keeps_its_masks():
+    rng, ratios = np.random.default_rng(0), {"random": 0.5, "quarter_random": 0.5}
+    drawn = [draw_mask(rng, 8, ratios).astype(int).tolist() for _ in range(3)]
+    assert drawn == [[1, 0, 0, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1, 0, 1], [0, 0, 1, 1, 1, 1, 1, 1]]
+
+
 @pytest.mark.parametrize(("extent", "most"), [("image", 1), ("quarter", 4)])
 def test_heads_tails_and_places_are_where_their_names_say(extent, most):
     T = 17
