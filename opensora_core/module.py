@@ -38,6 +38,16 @@ def state_dict(module: Any) -> dict[str, Array]:
     return dict(named_leaves(module))
 
 
+def named_modules(module: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, module) of every module inside, in field order, each before its parts."""
+    for name, child in _children(module):
+        path = f"{prefix}{name}"
+        if _is_subtree(child):
+            if not isinstance(child, tuple):
+                yield path, child
+            yield from named_modules(child, path + ".")
+
+
 def rebuild(module: M, state: Mapping[str, Array], prefix: str = "") -> M:
     """The same module with every parameter taken from `state` by name (which must hold it)."""
     new: dict[str, Any] = {}

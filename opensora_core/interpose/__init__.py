@@ -1,8 +1,9 @@
-"""Interpreters that wrap another interpreter and see every op: the tape, the profiler, the strict checker."""
+"""Interpreters that wrap another interpreter and see every op: the tape, the strict checker, two in lockstep."""
 
 from .box import Box
 from .flops import Cost, FlopCounter
 from .interposer import Interposer
+from .lockstep import Lockstep
 from .strict import Strict
 
-__all__ = ["Box", "Cost", "FlopCounter", "Interposer", "Strict"]
+__all__ = ["Box", "Cost", "FlopCounter", "Interposer", "Lockstep", "Strict"]
