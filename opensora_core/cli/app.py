@@ -11,6 +11,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .generate import animate, extend, generate
 from .info import info
+from .parity import parity
 from .program import Program
 from .train import train
 from .verb import verb
@@ -20,7 +21,7 @@ VERBS = {
     "Make videos": (generate, animate, extend),
     "Inspect": (info, backends),
     "Train and judge": (train, evaluate),
-    "Check": (doctor, verify),
+    "Check": (doctor, verify, parity),
 }
 
 app = typer.Typer(

@@ -24,7 +24,7 @@ LAYERS = (  # of the core, from the bottom up; the language below them is the mo
     {"dit", "media", "schedulers", "text", "vae"},
     {"training"},
     {"pipelines"},
-    {"evaluation", "verify"},
+    {"evaluation", "parity", "verify"},
     {"cli", "testing"},
 )
 FILES = [(folder, path) for folder in FORBIDDEN for path in sorted((ROOT / folder).rglob("*.py"))]
