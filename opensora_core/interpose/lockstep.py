@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, ProtocolError
 from ..ops import FUSED, Array, Ops
 from .box import Box
 from .difference import Difference, HostArray, difference, failure
 from .drift import Drift
+from .finding import Finding, Own, overrides
+from .host import dtype_name, is_array, read_only, replace_arrays
 from .interposer import PROGRAMS, Args, Interposer
 from .lockstep_rule import DTYPE_AT, Errors, RatioRule
 from .places import Place, Places
@@ -38,40 +39,6 @@ class Pair(Box):
     def dtype(self) -> str:
         """Name of the dtype, which both backends understand."""
         return self.ops.inner.dtype_name(self.value)
-
-
-class Own(NamedTuple):
-    """Whether a side overrides the fused op."""
-
-    reference: bool
-    candidate: bool
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An op beyond tolerance: which, where, on what, and by how much.
-
-    step: finished steps of the sampler. errors: of this op by itself, fed the same arguments on both sides, against
-    float64; None where the candidate gave nothing to compare. inside: what was found when the fused op was opened;
-    zoomed says that it was.
-    """
-
-    index: int
-    op: str
-    step: int
-    place: Place
-    arguments: tuple[str, ...]
-    result: str
-    difference: Difference
-    errors: Errors | None
-    own: Own
-    zoomed: bool = False
-    inside: Finding | None = None
-
-    @property
-    def innermost(self) -> Finding:
-        """The finding that no opening takes further."""
-        return self if self.inside is None else self.inside.innermost
 
 
 class Lockstep(Interposer):
@@ -145,19 +112,29 @@ class Lockstep(Interposer):
         return difference(self.host(pair), np.asarray(self.candidate.to_numpy(pair.other)))
 
     def moved(self, x: Array) -> Array:
-        """An array of the reference (or of the host) on the candidate, which cannot write into the original."""
-        return self.candidate.asarray(read_only(x if isinstance(x, np.ndarray) else self.host(x)))
+        """An array of the reference (or of the host) on the candidate, which cannot write into the original.
+
+        Raises ProtocolError if the candidate cannot take it, since nothing can be compared then.
+        """
+        host = read_only(self.host(x))
+        try:
+            return self.candidate.asarray(host)
+        except Exception as error:
+            raise ProtocolError(
+                f"{self.candidate.name}.asarray cannot take {host.dtype.name}{list(host.shape)} from the host "
+                f"({type(error).__name__}: {error}); without it nothing can be compared"
+            ) from error
 
     def host(self, x: Array) -> HostArray:
-        """The reference's array on the host."""
-        return np.asarray(self.to_numpy(x))
+        """The reference's array (or one that is there already) on the host."""
+        return x if isinstance(x, np.ndarray) else np.asarray(self.to_numpy(x))
 
     # ------------------------------------------------------------------ the candidate's side
 
     def _candidate(self, op: str, args: Args, mine: Array, own: bool) -> tuple[Array | None, Difference]:
         """Run the candidate on its own arguments or the reference's; None for a result of no use."""
         try:
-            theirs = getattr(self.candidate, op)(*(self._fed(op, x, own) for x in args))
+            theirs = getattr(self.candidate, op)(*replace_arrays(args, lambda x: self._fed(op, x, own)))
             if not is_array(theirs):
                 return None, failure(f"it returns {type(theirs).__name__}, not an array")
             host = np.asarray(self.candidate.to_numpy(theirs))
@@ -173,15 +150,11 @@ class Lockstep(Interposer):
         apart = difference(reference, host, operands)
         return (theirs if host.shape == reference.shape else None), apart
 
-    def _fed(self, op: str, x: Any, own: bool) -> Any:
-        """Return what the candidate is fed for one argument."""
+    def _fed(self, op: str, x: Array, own: bool) -> Array:
+        """Return what the candidate is fed for one array."""
         if isinstance(x, Pair) and x.ops is self:
             return x.other if own else self.moved(x.value)
-        if isinstance(x, list | tuple):
-            return type(x)(self._fed(op, item, own) for item in x)
-        if isinstance(x, np.ndarray) and op == "asarray":
-            return read_only(x)
-        return self.moved(x) if is_array(x) else x
+        return read_only(x) if isinstance(x, np.ndarray) and op == "asarray" else self.moved(x)
 
     # ------------------------------------------------------------------ judgement
 
@@ -194,7 +167,7 @@ class Lockstep(Interposer):
         if theirs is None:
             return None
         host = np.asarray(self.candidate.to_numpy(theirs))
-        return self._rule.judge(op, self._on_host(args), self.host(mine), host, place.module + place.line)
+        return self._rule.judge(op, replace_arrays(args, self.host), self.host(mine), host, place.module + place.line)
 
     def _finding(
         self, op: str, args: Args, mine: Array, apart: Difference, errors: Errors | None, place: Place
@@ -227,49 +200,13 @@ class Lockstep(Interposer):
     def _handed(self, args: Args, to: Lockstep) -> Args:
         """The reference's arguments as pairs of another lockstep."""
 
-        def hand(x: Any) -> Any:
-            if isinstance(x, list | tuple):
-                return type(x)(map(hand, x))
-            if not is_array(x):
-                return x
+        def hand(x: Array) -> Pair:
             value = self.unbox(x)
             return Pair(value, self.moved(value), to)
 
-        return tuple(map(hand, args))
-
-    def _on_host(self, args: Args) -> Args:
-        def host(x: Any) -> Any:
-            if isinstance(x, list | tuple):
-                return type(x)(map(host, x))
-            return x if isinstance(x, np.ndarray) or not is_array(x) else self.host(x)
-
-        return tuple(map(host, args))
+        return replace_arrays(args, hand)
 
     def _describe(self, x: Any) -> str:
         if isinstance(x, list | tuple):
             return f"[{', '.join(map(self._describe, x))}]"
         return f"{self.inner.dtype_name(x)}{list(x.shape)}" if is_array(x) else f"{x!r:.40}"
-
-
-def is_array(x: Any) -> bool:
-    """Whether x is an array or a box, not a number."""
-    return hasattr(x, "dtype") and hasattr(x, "shape") and not isinstance(x, np.generic)
-
-
-def read_only(x: Any) -> HostArray:
-    """A view of a host array that cannot be written."""
-    view = np.asarray(x).view()
-    view.flags.writeable = False
-    return view
-
-
-def dtype_name(dtype: Any) -> str | None:
-    """Name of a dtype in whatever form a backend takes it: a name, its own object, a Python or NumPy type."""
-    if dtype is None or isinstance(dtype, str):
-        return dtype
-    return np.dtype(dtype).name if isinstance(dtype, type) else str(dtype).removeprefix("torch.")
-
-
-def overrides(ops: Ops, op: str) -> bool:
-    """Whether a backend has its own implementation of a fused op."""
-    return op in FUSED and getattr(type(ops), op) is not getattr(Ops, op)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ..interpose.difference import Difference
 from ..interpose.drift import Drift, Row
-from ..interpose.lockstep import Finding, Mode
+from ..interpose.finding import Finding
+from ..interpose.lockstep import Mode
 
 _RATIO = "errs more than twice as much as plain NumPy in {dtype} and a rounding floor"
 _RULES = {

@@ -10,7 +10,7 @@ import pytest
 
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
-from opensora_core.errors import InvalidInputError
+from opensora_core.errors import InvalidInputError, ProtocolError
 from opensora_core.interpose import Lockstep
 from opensora_core.interpose.lockstep import DRIFT, Pair
 from opensora_core.module import state_dict
@@ -128,6 +128,11 @@ def test_a_backend_that_fails_gets_a_report(nano, mode, candidate, op, note):
     assert not report.ok
     assert len(report.latents) == 2  # the run came to its end
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_a_backend_that_takes_no_array_is_refused(nano):
+    with pytest.raises(ProtocolError, match=r"unreachable.asarray cannot take float32\[.*OSError: no device"):
+        parity(NumpyOps(), wrong.Unreachable(), model=nano)
 
 
 def test_a_candidate_cannot_write_into_the_reference(nano):
