@@ -1,4 +1,4 @@
-"""Interpreters that wrap another interpreter and see every op: the tape, the strict checker, two in lockstep."""
+"""Interpreters that wrap another interpreter and see every op: the tape, the FLOP counter, Strict, Lockstep."""
 
 from .box import Box
 from .flops import Cost, FlopCounter
