@@ -33,6 +33,8 @@ def test_the_mean_of_many_halves_does_not_overflow(ops):
 def test_stack(ops, axis):
     got = derived.stack(ops, [ops.asarray(X), ops.asarray(X + 1)], axis)
     np.testing.assert_array_equal(ops.to_numpy(got), np.stack([X, X + 1], axis))
+    alone = derived.stack(ops, [ops.asarray(X)], axis)
+    np.testing.assert_array_equal(ops.to_numpy(alone), np.stack([X], axis))
 
 
 def test_split(ops):
@@ -61,7 +63,8 @@ def test_rearrange(ops):
 @pytest.mark.parametrize(
     ("pattern", "sizes"),
     [("b (t s) d -> b t s d", {"t": 4}), ("b (t s) d -> b t s d", {}), ("b n d -> b n", {}), ("b n -> n b", {}),
-     ("b n d -> b n e", {}), ("b n d -> b n c", {})],
+     ("b n d -> b n e", {}), ("b n d -> b n c", {}), ("b n d e -> b n d e", {}),
+     ("b (t s) d -> b t s d", {"t": 3, "s": 4})],
 )  # fmt: skip
 def test_a_pattern_that_does_not_fit_is_said(pattern, sizes):
     with pytest.raises(InvalidInputError, match=r"axes|axis"):

@@ -182,8 +182,9 @@ def test_an_edited_frame_enters_with_its_noise_at_the_step_its_strength_names() 
 
 def test_masks_that_make_no_sense_are_refused() -> None:
     times, z = sampling_timesteps(2), latents("z")
-    with pytest.raises(InvalidInputError, match=r"shape \(1, 5\); expected .* \(2, 5\)"):
-        list(euler(OPS, toward(z), z, times, np.ones((1, 5))))
+    for shape in ((1, 5), (3, 5), (2, 4), (2, 6)):
+        with pytest.raises(InvalidInputError, match=rf"shape \({shape[0]}, {shape[1]}\); expected .* \(2, 5\)"):
+            list(euler(OPS, toward(z), z, times, np.ones(shape)))
     for bad in (-0.1, 1.5, np.nan):
         with pytest.raises(InvalidInputError, match="between 0"):
             list(euler(OPS, toward(z), z, times, np.full((2, 5), bad)))

@@ -59,8 +59,9 @@ def test_other_values_that_make_no_sense_are_refused() -> None:
     for height, width in ((0, 426), (240, 0), (-240, 426), (240, -426), (-240, -426)):
         with pytest.raises(InvalidInputError, match=f"{height}x{width} of the video must be positive"):
             resolution_ratio(height, width, 17)
-    with pytest.raises(InvalidInputError, match="'cosine' is not discrete, uniform or logit-normal"):
-        training_timesteps(generator(0, "t"), 1, method="cosine")
+    for method in ("cosine", "zipf"):
+        with pytest.raises(InvalidInputError, match=f"'{method}' is not discrete, uniform or logit-normal"):
+            training_timesteps(generator(0, "t"), 1, method=method)
 
 
 @pytest.mark.parametrize("method", ["discrete", "uniform", "logit-normal"])
@@ -73,3 +74,13 @@ def test_training_times_cover_the_path_and_follow_the_shift(method: str) -> None
     assert np.mean(plain) == pytest.approx(500, abs=20)
     np.testing.assert_allclose(shifted, shift_timesteps(plain.astype(np.float64), 3.0), rtol=1e-5, atol=1e-3)
     assert (plain == np.round(plain)).all() == (method == "discrete")
+
+
+def test_training_times_are_those_of_their_seed() -> None:
+    for method, draw in (
+        ("discrete", lambda rng: rng.integers(0, 1000, 5)),
+        ("uniform", lambda rng: 1000 * rng.random(5)),
+        ("logit-normal", lambda rng: 1000 / (1 + np.exp(-rng.standard_normal(5)))),
+    ):
+        expected = draw(generator(3, "t"))
+        np.testing.assert_allclose(training_timesteps(generator(3, "t"), 5, method=method), expected, rtol=1e-6)

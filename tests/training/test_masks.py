@@ -48,6 +48,7 @@ def test_where_everything_would_be_given_the_last_frame_is_made():
             return high
 
     assert draw_mask(AllGiven(), 4, {"random": 1.0}).tolist() == [False, False, False, True]
+    assert draw_mask(AllGiven(), 4, {"random": 0.0}).all()  # a ratio of zero is never, whatever is drawn
 
 
 def test_a_seed_keeps_its_masks():
@@ -69,6 +70,11 @@ def test_heads_tails_and_places_are_where_their_names_say(extent, most):
     assert all(len(runs(m)) == 1 for m in anywhere)
     assert {b - a for m in anywhere for a, b in runs(m)} == lengths
     assert {a for m in anywhere for a, _ in runs(m)} == set(range(T))
+
+
+@pytest.mark.parametrize(("T", "most"), [(2, 1), (4, 1), (7, 1), (8, 2), (11, 2), (12, 3)])
+def test_a_quarter_is_rounded_down_but_never_to_nothing(T, most):
+    assert {T - int(m.sum()) for m in draws("quarter_head", T)} == set(range(1, most + 1))
 
 
 def test_interpolation_gives_every_second_frame_from_the_first_or_the_second():

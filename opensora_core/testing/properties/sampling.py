@@ -22,7 +22,7 @@ ORDERS = {euler: 1}  # sampler -> its order of convergence
 @holds("ops")
 def the_velocity_undoes_the_noise(ops: Ops, inputs: Inputs) -> Pairs:
     """From any time, x_t + (t/1000) v = x0 and x_t - (1 - t/1000) v = noise, with v told or implied by the sample."""
-    shape = (2, 3, inputs.size(1, 3), 2, 2)
+    shape = (2, 3, inputs.size(1, 2), 2, 2)
     x0, noise = inputs.latents(*shape), inputs.latents(*shape)
     t = inputs.place(inputs.rng.uniform(50, 1000, 2), inputs.wide)
     u = ops.reshape(t * (1.0 / NUM_TIMESTEPS), (2, 1, 1, 1, 1))
