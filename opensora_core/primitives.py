@@ -218,8 +218,8 @@ class Primitives:
         return "float64" if self.dtype == "float64" else "float32"
 
     def dtype_name(self, x: Array) -> str:
-        """Name of an array's dtype: "float32", "bfloat16", "int64", "bool", ..."""
-        return str(x.dtype).removeprefix("torch.")
+        """Name of an array's dtype without the library's before it: "float32", "bfloat16", "int64", "bool", ..."""
+        return str(x.dtype).rpartition(".")[2]
 
     def widen(self, x: Array) -> Array:
         """Return x in float32 if it is half precision, else as it is."""
