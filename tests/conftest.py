@@ -10,7 +10,12 @@ from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.training.codec_clips import clips
 from opensora_core.vae.block_pca import fit
 
-MUST_RUN = ("numpy", "torch")  # elsewhere a missing framework skips its tests, visibly; not in continuous integration
+MUST_RUN = (
+    "numpy",
+    "torch",
+    "jax",
+    "array_api_strict",
+)  # elsewhere a missing framework skips its tests, visibly; not in continuous integration
 
 settings.register_profile(
     "ci", max_examples=20, deadline=None, derandomize=True, database=None,
