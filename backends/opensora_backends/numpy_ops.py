@@ -216,7 +216,7 @@ class NumpyOps(Ops):
         if _is_half(x):
             return super().layer_norm(x, weight, bias, eps)
         y = x - x.mean(axis=-1, keepdims=True)
-        variance = np.einsum("...d,...d->...", y, y)[..., None] / x.dtype.type(x.shape[-1])
+        variance = np.vecdot(y, y)[..., None] / x.dtype.type(x.shape[-1])  # faster than einsum or a sum, and as exact
         y /= np.sqrt(variance + x.dtype.type(eps))
         if weight is not None:
             y *= weight

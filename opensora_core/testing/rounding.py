@@ -23,8 +23,8 @@ class Rounding:
 
 
 ROUNDING = {  # an op that is not here rounds once, its result
-    "matmul": Rounding(steps=3),
-    "sum": Rounding(steps=3),
+    "matmul": Rounding(steps=2),
+    "sum": Rounding(steps=2),
     "index_add": Rounding(steps=1),
     "linear": Rounding(steps=3),
     "gelu": Rounding(steps=1, by_input=True),  # 1 + tanh(x) cancels where the result is nearly 0
@@ -35,9 +35,9 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "group_norm": Rounding(steps=2),
     "modulate": Rounding(steps=2),
     "rotary": Rounding(steps=1),
-    "attention": Rounding(steps=2, narrow=1),  # the weights are rounded before they meet the values
+    "attention": Rounding(steps=3, narrow=1),  # the weights are rounded before they meet the values
     "attention_3d": Rounding(steps=3, narrow=1),
-    "conv": Rounding(steps=3),
+    "conv": Rounding(steps=2),
     "value_and_grad": Rounding(steps=6, narrow=1),
     "compile": Rounding(steps=2),
 }

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from opensora_backends.numpy_ops import NumpyOps
+from opensora_core.testing.in_order import in_order
 from opensora_core.testing.judge import check, measure, standard, vanilla
 from opensora_core.testing.rounding import ROUNDING
 from opensora_core.testing.strategies import Call
@@ -103,6 +104,29 @@ def test_half_precision_is_judged_by_float32_inside():
     careless = type("Careless", (NumpyOps,), {"sum": narrow, "name": "careless"})()
     with pytest.raises(AssertionError, match="error"):
         check(careless, PLAIN, TABLE["sum"], Call((x,)), "bfloat16")
+
+
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 2), (1,), ()])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_in_order_are_sums(axis, keepdims):
+    x = np.random.default_rng(2).standard_normal((3, 4, 5))
+    got, expected = (ops.sum(x, axis, keepdims) for ops in (in_order(NumpyOps)(), PLAIN))
+    np.testing.assert_allclose(got, expected, rtol=1e-14, strict=True)
+
+
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 2)), ((2, 1, 3, 4), (5, 4, 2)), ((3, 0), (0, 2)), ((0, 3, 4), (4, 2))])
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_products_in_order_are_products(shapes, dtype):
+    a, b = (np.random.default_rng(n).standard_normal(shape).astype(dtype) for n, shape in enumerate(shapes))
+    np.testing.assert_allclose(in_order(NumpyOps)().matmul(a, b), PLAIN.matmul(a, b), rtol=2e-3, atol=1e-3, strict=True)
+
+
+def test_an_order_that_is_unlucky_is_excused():
+    """A constant row added one after another errs in one direction all the time."""
+    x = np.full(5000, 0.1)
+    [allowed] = standard(PLAIN, TABLE["sum"], Call((x,)), "float32").allowances
+    [in_sequence] = in_order(NumpyOps)().sum(x.astype("f4"), None, True)
+    assert 1e-5 < abs(float(in_sequence) - 5000 * float(np.float32(0.1))) <= allowed
 
 
 def test_only_ops_that_round_inside_are_excused_for_it():

@@ -1,0 +1,118 @@
+"""What the rule of `judge` is made of: the plain implementation's errors, the rounding floor, distances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ..ops import HALF, Ops
+from .in_order import in_order
+from .rounding import ROUNDING, Rounding
+from .running import HostArray, arrays_in, execute, map_arrays
+from .strategies import Call
+from .table import OpCase
+
+SHAKES = 3  # times the inputs are moved to see how sensitive the op is to them
+
+
+def plain_errors(
+    reference: Ops, case: OpCase, call: Call, dtype: str, truth: Sequence[HostArray], plain: Sequence[HostArray]
+) -> list[float]:
+    """How far off the plain results are; of an op that adds up, also with other orders, which may be less lucky."""
+    results = [plain]
+    if case.name in ROUNDING:
+        results.append(execute(in_order(type(reference))(), case.name, call, dtype))
+        layout = "plain" if call.layout == "transposed" else "transposed"  # by which NumPy picks its loops
+        results.append(execute(reference, case.name, replace(call, layout=layout), dtype))
+    return [max(distance(r[i], truth[i], plain[i]) for r in results) for i in range(len(truth))]
+
+
+def floors(
+    reference: Ops, case: OpCase, call: Call, dtype: str, truth: Sequence[HostArray], plain: Sequence[HostArray]
+) -> list[float]:
+    """One rounding of each result, and what roundings inside the op make of it."""
+    rule = ROUNDING.get(case.name, Rounding())
+    steps, inside = (rule.narrow, dtype) if dtype in HALF and rule.narrow else (rule.steps, _wide(dtype))
+    argument = max(map(size, arrays_in(list(call.args))), default=0.0)
+    sizes = [argument if rule.by_input else size(true) for true in truth]
+    found = [_rounding(n, same.dtype) for n, same in zip(sizes, plain, strict=True)]
+    if not steps:
+        return found
+    still, *moved = (execute(reference, case.name, c, "float64") for c in _neighbours(call, dtype, inside))
+    for i, here in enumerate(still):
+        sensitivity = max(distance(there[i], here, here) for there in moved)
+        found[i] += steps * max(_rounding(sizes[i], np.dtype(inside)), sensitivity)
+    return found
+
+
+def _wide(dtype: str) -> str:
+    """What a dtype is computed in, by the language's policy for half precision."""
+    return "float32" if dtype in HALF else dtype
+
+
+def _rounding(largest: float, dtype: np.dtype[Any]) -> float:
+    """Bound of the error of rounding numbers up to the largest; whole numbers and booleans are not rounded.
+
+    What is below the normal range may be flushed to zero, as many processors do. Not so in float16, where that range
+    begins at 6e-5 and nobody does.
+    """
+    if dtype.kind in "biu":
+        return 0.0
+    info = ml_dtypes.finfo(dtype)
+    lost = info.smallest_subnormal if dtype == np.float16 else info.smallest_normal
+    return float(info.eps) / 2 * largest + float(lost) / 2
+
+
+def smallest(dtype: np.dtype[Any]) -> float:
+    """The smallest normal number of a dtype, or 1."""
+    return 1.0 if dtype.kind in "biu" else float(ml_dtypes.finfo(dtype).smallest_normal)
+
+
+def in_range(true: HostArray, dtype: np.dtype[Any]) -> HostArray:
+    """The truth, infinite where it is beyond what the dtype can hold."""
+    if true.dtype != np.float64 or dtype.kind in "biu":
+        return true
+    with np.errstate(over="ignore"):
+        return np.asarray(np.where(np.isinf(true.astype(dtype)), np.copysign(np.inf, true), true))
+
+
+def distance(a: HostArray, true: HostArray, plain: HostArray) -> float:
+    """Largest difference; infinite if only one of two elements is finite, unless the plain implementation fails too."""
+    a, true, plain = (np.asarray(x, np.float64) for x in (a, true, plain))
+    excused = np.isfinite(plain) != np.isfinite(true)
+    same = (a == true) | (np.isnan(a) & np.isnan(true)) | excused
+    difference = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, true))
+    return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
+
+
+def size(x: HostArray) -> float:
+    """Largest finite magnitude."""
+    x = np.abs(np.asarray(x, np.float64))
+    return float(np.max(np.where(np.isfinite(x), x, 0.0), initial=0.0))
+
+
+def rounded(call: Call, dtype: str) -> Call:
+    """Round the floating elements to what dtype can hold."""
+
+    def round_to(x: HostArray) -> HostArray:
+        return x.astype(np.dtype(dtype)).astype(np.float64) if x.dtype == np.float64 else x
+
+    return replace(call, args=tuple(map_arrays(round_to, arg) for arg in call.args))
+
+
+def _neighbours(call: Call, dtype: str, inside: str) -> Iterator[Call]:
+    """The call as `dtype` holds it; then with every floating element moved by one rounding of `inside`, up or down."""
+    call = rounded(call, dtype)
+    yield call
+    unit = float(ml_dtypes.finfo(inside).eps) / 2
+    for seed in range(SHAKES):
+        rng = np.random.default_rng(seed)
+
+        def shake(x: HostArray, rng: np.random.Generator = rng) -> HostArray:
+            return x * (1 + unit * rng.choice([-1.0, 1.0], x.shape)) if x.dtype == np.float64 else x
+
+        yield replace(call, args=tuple(map_arrays(shake, arg) for arg in call.args))
