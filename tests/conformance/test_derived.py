@@ -37,6 +37,10 @@ def test_stack(ops, axis):
     np.testing.assert_array_equal(ops.to_numpy(alone), np.stack([X], axis))
 
 
+def test_arrays_are_stacked_in_front_unless_told_otherwise(ops):
+    np.testing.assert_array_equal(ops.to_numpy(derived.stack(ops, [ops.asarray(X), ops.asarray(-X)])), [X, -X])
+
+
 def test_split(ops):
     parts = derived.split(ops, ops.asarray(X), 3, -2)
     for got, expected in zip(parts, np.split(X, 3, 1), strict=True):
@@ -73,6 +77,7 @@ def test_a_pattern_that_does_not_fit_is_said(pattern, sizes):
 
 def test_rearrange_takes_an_empty_batch():
     assert derived.rearrange(NumpyOps(), X[:0], "b (t s) d -> (b t) s d", t=3).shape == (0, 2, 4)
+    assert derived.rearrange(NumpyOps(), X[:, :0], "b (t s) d -> b t s d", t=0).shape == (2, 0, 0, 4)
 
 
 def test_whole_numbers_of_a_module_stay_whole_when_it_moves_to_a_backend():

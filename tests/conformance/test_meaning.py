@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
 from opensora_core.errors import InvalidInputError
+from opensora_core.interpose import Strict
 from opensora_core.testing.judge import vanilla
 
 RNG = np.random.default_rng(3)
@@ -117,3 +118,13 @@ def test_what_an_op_cannot_do_is_said(name):
         run(name, "attention_3d", normal(1, 1, 1, 3, 1, 2), "windowed")
     with pytest.raises(InvalidInputError, match=r"kernel \[3\] does not fit an input that is \[2\]"):
         run(name, "conv", normal(1, 1, 2), normal(1, 1, 3))
+
+
+def test_strides_are_one_for_each_axis():
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        run("vanilla", "conv", normal(1, 1, 4), normal(1, 1, 2), None, (1, 2))
+
+
+def test_a_vector_is_a_row_to_a_linear_map():
+    ops, x, weight = Strict(NumpyOps()), normal(3), normal(2, 3)  # which refuses products of vectors
+    np.testing.assert_allclose(ops.to_numpy(ops.linear(ops.asarray(x), ops.asarray(weight))), weight @ x)

@@ -180,6 +180,12 @@ def test_an_edited_frame_enters_with_its_noise_at_the_step_its_strength_names() 
     np.testing.assert_allclose(given_to_model[9][1][1, :, 4], 0.7 * z[1, :, 4] + 0.3 * noise[1, :, 4])
 
 
+def test_where_sampling_begins_late_a_frame_enters_at_the_first_step_that_is_within_its_strength() -> None:
+    mask, z, noise = np.full((2, 5), 0.5), latents("z"), latents("noise")
+    [step] = euler(OPS, lambda z, t, x_mask: np.zeros_like(z), z, [400.0], mask, lambda i: noise)
+    np.testing.assert_allclose(step.latents, 0.6 * z + 0.4 * noise)
+
+
 def test_masks_that_make_no_sense_are_refused() -> None:
     times, z = sampling_timesteps(2), latents("z")
     for shape in ((1, 5), (3, 5), (2, 4), (2, 6)):

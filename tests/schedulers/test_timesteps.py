@@ -47,6 +47,11 @@ def test_longer_and_larger_videos_are_noisier(num_frames: int, latents: int) -> 
     assert resolution_ratio(256, 256, num_frames, scale=3.0) == pytest.approx(1.5 * latents**0.5)
 
 
+def test_a_single_pixel_is_a_size() -> None:
+    assert resolution_ratio(1, 512, 1) == pytest.approx(512**-0.5)
+    assert resolution_ratio(512, 1, 1) == pytest.approx(512**-0.5)
+
+
 @pytest.mark.parametrize("num_frames", [-5, 0, 2, 16])
 def test_lengths_without_a_latent_chunk_are_refused(num_frames: int) -> None:
     with pytest.raises(InvalidInputError, match=f"{num_frames} frames; use 1 or at least 17"):

@@ -33,6 +33,7 @@ def test_something_is_given_and_something_is_left_to_make(name, T, seed):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_single_frame_is_never_given(name):
     assert all(mask.tolist() == [True] for mask in draws(name, 1, n=20))
+    assert draws(name, 0, n=1)[0].shape == (0,)
 
 
 def test_where_everything_would_be_given_the_last_frame_is_made():
