@@ -36,17 +36,20 @@ class Primitives:
 
     @primitive
     def asarray(self, x: Any, dtype: DType | None = None) -> Array:
-        """Bring a NumPy array, number or list to this backend's device; keeps its dtype unless told otherwise."""
+        """Bring a NumPy array, number or list to this backend's device; keeps its dtype unless told otherwise.
+
+        The result may be a view of x.
+        """
         raise NotImplementedError
 
     @primitive
     def to_numpy(self, x: Array) -> Any:
-        """Bring an array to the host as a NumPy array of the same dtype (bfloat16 through ml_dtypes)."""
+        """Bring an array to the host as a NumPy array, maybe a view, of the same dtype (bfloat16 through ml_dtypes)."""
         raise NotImplementedError
 
     @primitive
     def astype(self, x: Array, dtype: DType) -> Array:
-        """Cast; the same array comes back when nothing changes."""
+        """Cast; the same array, or a view of it, comes back when nothing changes."""
         raise NotImplementedError
 
     @primitive
@@ -167,17 +170,17 @@ class Primitives:
 
     @primitive
     def reshape(self, x: Array, shape: Sequence[int]) -> Array:
-        """Same elements in row-major order under another shape; one entry may be -1."""
+        """Same elements in row-major order under another shape, maybe as a view; one entry may be -1."""
         raise NotImplementedError
 
     @primitive
     def permute_dims(self, x: Array, axes: Sequence[int]) -> Array:
-        """Axis i of the result is axis axes[i] of x."""
+        """Axis i of the result, which may be a view, is axis axes[i] of x."""
         raise NotImplementedError
 
     @primitive
     def broadcast_to(self, x: Array, shape: Sequence[int]) -> Array:
-        """Repeat x along new or length-1 axes, without a copy where the library can."""
+        """Repeat x along new or length-1 axes, as a view where the library can."""
         raise NotImplementedError
 
     @primitive
@@ -187,7 +190,7 @@ class Primitives:
 
     @primitive
     def slice(self, x: Array, start: Sequence[int], stop: Sequence[int], step: Sequence[int]) -> Array:
-        """x[start0:stop0:step0, ...] with one non-negative entry per axis and step >= 1."""
+        """x[start0:stop0:step0, ...], maybe as a view, with one non-negative entry per axis and step >= 1."""
         raise NotImplementedError
 
     @primitive
@@ -207,7 +210,7 @@ class Primitives:
 
     @primitive
     def stop_gradient(self, x: Array) -> Array:
-        """Return x, as a constant to differentiation."""
+        """Return x, or a view of it, as a constant to differentiation."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ the half-precision policy, in one place

@@ -32,9 +32,15 @@ def plain_errors(
 
 
 def floors(
-    reference: Ops, case: OpCase, call: Call, dtype: str, truth: Sequence[HostArray], plain: Sequence[HostArray]
+    reference: Ops,
+    case: OpCase,
+    call: Call,
+    dtype: str,
+    truth: Sequence[HostArray],
+    plain: Sequence[HostArray],
+    shakes: int = SHAKES,
 ) -> list[float]:
-    """One rounding of each result, and what roundings inside the op make of it."""
+    """One rounding of each result, and what roundings inside the op make of it, by `shakes` moves of the inputs."""
     rule = ROUNDING.get(case.name, Rounding())
     steps, inside = (rule.narrow, dtype) if dtype in HALF and rule.narrow else (rule.steps, _wide(dtype))
     argument = max(map(size, arrays_in(list(call.args))), default=0.0)
@@ -42,7 +48,7 @@ def floors(
     found = [_rounding(n, same.dtype) for n, same in zip(sizes, plain, strict=True)]
     if not steps:
         return found
-    still, *moved = (execute(reference, case.name, c, "float64") for c in _neighbours(call, dtype, inside))
+    still, *moved = (execute(reference, case.name, c, "float64") for c in _neighbours(call, dtype, inside, shakes))
     for i, here in enumerate(still):
         sensitivity = max(distance(there[i], here, here) for there in moved)
         found[i] += steps * max(_rounding(sizes[i], np.dtype(inside)), sensitivity)
@@ -104,12 +110,12 @@ def rounded(call: Call, dtype: str) -> Call:
     return replace(call, args=tuple(map_arrays(round_to, arg) for arg in call.args))
 
 
-def _neighbours(call: Call, dtype: str, inside: str) -> Iterator[Call]:
+def _neighbours(call: Call, dtype: str, inside: str, shakes: int) -> Iterator[Call]:
     """The call as `dtype` holds it; then with every floating element moved by one rounding of `inside`, up or down."""
     call = rounded(call, dtype)
     yield call
     unit = float(ml_dtypes.finfo(inside).eps) / 2
-    for seed in range(SHAKES):
+    for seed in range(shakes):
         rng = np.random.default_rng(seed)
 
         def shake(x: HostArray, rng: np.random.Generator = rng) -> HostArray:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ops import Ops
-from .allowance import distance, floors, in_range, plain_errors, rounded, size, smallest
+from .allowance import SHAKES, distance, floors, in_range, plain_errors, rounded, size, smallest
 from .running import HostArray, arrays_in, execute, lay_out, vanilla
 from .strategies import Call
 from .table import OpCase
@@ -84,15 +84,18 @@ class Standard:
 
 
 @np.errstate(all="ignore")  # what overflows is judged by its value
-def standard(reference: Ops, case: OpCase, call: Call, dtype: str) -> Standard:
-    """Find out what a call must give. reference: NumPy primitives with default compositions (`vanilla(NumpyOps)()`)."""
+def standard(reference: Ops, case: OpCase, call: Call, dtype: str, shakes: int = SHAKES) -> Standard:
+    """Find out what a call must give. reference: NumPy primitives with default compositions (`vanilla(NumpyOps)()`).
+
+    shakes: how often the inputs are moved; more of them find a sensitivity that few miss by chance.
+    """
     plain = execute(reference, case.name, call, dtype)
     exact = arrays_in([case.reference(*rounded(call, dtype).args)])
     truth = [in_range(np.asarray(true), same.dtype) for true, same in zip(exact, plain, strict=True)]
     errors = plain_errors(reference, case, call, dtype, truth, plain)
     if case.exact:  # 0, but for a Python number among the arguments that the dtype cannot hold
         return Standard(truth, plain, errors)
-    least = floors(reference, case, call, dtype, truth, plain)
+    least = floors(reference, case, call, dtype, truth, plain, shakes)
     return Standard(truth, plain, [2 * max(error, floor) for error, floor in zip(errors, least, strict=True)])
 
 

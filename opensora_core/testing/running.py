@@ -26,7 +26,7 @@ def execute(ops: Ops, name: str, call: Call, dtype: str) -> list[HostArray]:
 
     For a name that is no op, the first argument is a function, to be called with ops and the other arguments.
     """
-    host = [_cast(arg, dtype) for arg in call.args]
+    host = [cast(arg, dtype) for arg in call.args]
     placed = [_place(ops, arg, call.layout) for arg in host]
     if name == "asarray":
         result = ops.asarray(lay_out(host[0], call.layout))
@@ -43,13 +43,15 @@ def execute(ops: Ops, name: str, call: Call, dtype: str) -> list[HostArray]:
     return [x if isinstance(x, np.ndarray) else np.asarray(ops.to_numpy(x)) for x in arrays_in([result])]
 
 
-def _cast(arg: Any, dtype: str) -> Any:
-    def cast(x: HostArray) -> HostArray:
+def cast(arg: Any, dtype: str) -> Any:
+    """Bring what stands for the dtype under test to it: float64 arrays, and float32 ones to float64."""
+
+    def to_dtype(x: HostArray) -> HostArray:
         if x.dtype == np.float64 or (x.dtype == np.float32 and dtype == "float64"):
             return x.astype(np.dtype(dtype))
         return x
 
-    return map_arrays(cast, arg)
+    return map_arrays(to_dtype, arg)
 
 
 def _place(ops: Ops, arg: Any, layout: str) -> Any:

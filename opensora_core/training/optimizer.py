@@ -37,8 +37,9 @@ class AdamW:
     clip_norm: float = 1.0
 
     def init(self, ops: Ops, params: Params) -> AdamState:
-        """Zero moments."""
-        zeros = ops.full((sum(math.prod(p.shape) for p in params.values()),), 0.0, "float32")
+        """Zero moments, in float32 (float64 for parameters in it)."""
+        dtype = ops.widen(next(iter(params.values()))).dtype
+        zeros = ops.full((sum(math.prod(p.shape) for p in params.values()),), 0.0, dtype)
         return AdamState(zeros, zeros)
 
     def update(

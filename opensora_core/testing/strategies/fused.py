@@ -153,9 +153,9 @@ def programs() -> st.SearchStrategy[Call]:
     """(fun, params) of value_and_grad: a small network with a loss; one parameter is not used."""
 
     def build(s: Source) -> Call:
-        B, D = s.size(1, 3), s.pick(2, 3, 5)
+        B, D = s.size(1, 3), s.pick(3, 4, 5, 7)
         x, target = s.unit(B, D), s.unit(B, D)
-        params = {"x": x, "w": s.unit(D, D), "b": s.unit(D), "target": target, "unused": s.unit(2)}
+        params = {"x": x, "w": s.unit(D, D), "b": s.unit(D), "target": target, "unused": s.unit(3)}
         return Call((network_loss, params))
 
     return strategy(build)
