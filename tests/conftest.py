@@ -1,5 +1,4 @@
 import importlib.util
-import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -7,15 +6,9 @@ from hypothesis import HealthCheck, settings
 from opensora_core.module import state_dict
 from opensora_core.pipelines.config import OpenSoraConfig
 from opensora_core.pipelines.opensora import OpenSora
+from opensora_core.testing.conformance.pytest_api import MUST_RUN, must_run
 from opensora_core.training.codec_clips import clips
 from opensora_core.vae.block_pca import fit
-
-MUST_RUN = (
-    "numpy",
-    "torch",
-    "jax",
-    "array_api_strict",
-)  # elsewhere a missing framework skips its tests, visibly; not in continuous integration
 
 settings.register_profile(
     "ci", max_examples=20, deadline=None, derandomize=True, database=None,
@@ -26,9 +19,9 @@ settings.load_profile("ci")
 
 
 def pytest_configure(config):
-    missing = [name for name in MUST_RUN if importlib.util.find_spec(name) is None]
-    if os.environ.get("CI") and missing:
-        raise pytest.UsageError(f"CI is set, and {', '.join(missing)} missing: pip install -r requirements-dev.txt")
+    missing = [name for name in must_run() if importlib.util.find_spec(name) is None]
+    if missing:  # where it is not on the list, a missing framework skips its tests, visibly
+        raise pytest.UsageError(f"{MUST_RUN} lists {', '.join(missing)}: pip install -r requirements-dev.txt")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from .backends import backends
+from .conformance import conformance
 from .doctor import doctor
 from .evaluate import evaluate
 from .generate import animate, extend, generate
@@ -21,7 +22,7 @@ VERBS = {
     "Make videos": (generate, animate, extend),
     "Inspect": (info, backends),
     "Train and judge": (train, evaluate),
-    "Check": (doctor, verify, parity),
+    "Check": (doctor, verify, conformance, parity),
 }
 
 app = typer.Typer(
