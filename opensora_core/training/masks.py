@@ -1,4 +1,8 @@
-"""Frame masks of training: which latent frames are given and which are to be generated (Open-Sora v1.2 names)."""
+"""Frame masks of training: which latent frames are given and which are to be generated.
+
+Names and extents are those of Open-Sora v1.2; `any_head` is this project's own, for short clips, whose quarter is one
+latent frame: without it an extension by half is something the model has never seen.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ Mask = NDArray[np.bool_]
 
 STRATEGIES = (
     "random", "interpolate", "quarter_random", "quarter_head", "quarter_tail", "quarter_head_tail",
-    "image_random", "image_head", "image_tail", "image_head_tail",
+    "image_random", "image_head", "image_tail", "image_head_tail", "any_head",
 )  # fmt: skip
 
 
@@ -29,8 +33,9 @@ def check_ratios(ratios: Mapping[str, float]) -> None:
 def draw_mask(rng: np.random.Generator, num_frames: int, ratios: Mapping[str, float]) -> Mask:
     """Mask [T] of one sample, True = generate: one strategy drawn by its ratio, no mask for the remainder.
 
-    quarter_X gives 1 to T//4 frames at a random place, the head, the tail or both ends; image_X gives one; interpolate
-    gives every second frame; random gives each frame with a ratio drawn from 0.1 to 0.9.
+    quarter_X gives 1 to T//4 frames at a random place, the head, the tail or both ends; image_X gives one; any_head
+    gives 1 to T - 1 at the head; interpolate gives every second frame; random gives each frame with a ratio drawn from
+    0.1 to 0.9.
     """
     mask = np.ones(num_frames, bool)
     draw, edge = rng.random(), 0.0
@@ -51,7 +56,8 @@ def _apply(name: str, rng: np.random.Generator, mask: Mask) -> Mask:
         mask[rng.integers(0, 2) :: 2] = False
         return mask
     extent, _, place = name.partition("_")
-    n = 1 if extent == "image" else int(rng.integers(1, max(T // 4, 1) + 1))
+    most = {"image": 1, "quarter": max(T // 4, 1), "any": T - 1}[extent]
+    n = 1 if extent == "image" else int(rng.integers(1, most + 1))
     if place == "random":
         start = int(rng.integers(0, T - n + 1))
         mask[start : start + n] = False

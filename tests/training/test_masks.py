@@ -78,6 +78,13 @@ def test_a_quarter_is_rounded_down_but_never_to_nothing(T, most):
     assert {T - int(m.sum()) for m in draws("quarter_head", T)} == set(range(1, most + 1))
 
 
+@pytest.mark.parametrize("T", [2, 5, 9])
+def test_any_head_gives_every_beginning_but_the_whole(T):
+    masks = draws("any_head", T)
+    assert {T - int(m.sum()) for m in masks} == set(range(1, T))
+    assert all(runs(m) == [(0, T - int(m.sum()))] for m in masks)
+
+
 def test_interpolation_gives_every_second_frame_from_the_first_or_the_second():
     T, seen = 7, {tuple(m) for m in draws("interpolate", 7)}
     assert seen == {tuple(i % 2 == 1 for i in range(T)), tuple(i % 2 == 0 for i in range(T))}
