@@ -141,6 +141,8 @@ def test_what_is_asked_for_must_exist():
         conformance("numpy", dtypes=["int8"])
     with pytest.raises(InvalidInputError, match="'ops/gelo' is part of no name"):
         conformance("numpy", only="ops/gelo")
+    with pytest.raises(InvalidInputError, match="'ops/gelo' is part of no name"):
+        conformance_tests("numpy", only="ops/gelo")
     with pytest.raises(InvalidInputError, match=r"no backend 'tapes'; did you mean 'tape'\?"):
         conformance("tapes")
     with pytest.raises(InvalidInputError, match="cannot test 3"):

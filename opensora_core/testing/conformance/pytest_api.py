@@ -12,7 +12,7 @@ from ...errors import MissingDependencyError
 from ...ops import Ops
 from ..table import DTYPES
 from .checks import Outcome
-from .suite import Suite, Xfails, check_settings, groups, levels_to
+from .suite import Suite, Xfails, check_settings, choose
 from .target import Target, open_target
 
 MUST_RUN = "OPENSORA_MUST_RUN"
@@ -38,7 +38,7 @@ def conformance_tests(
     A subject of a higher level is skipped, visibly, where a lower level fails; so is everything where the framework is
     missing, except where it must run (see `require`).
     """
-    chosen = [group for name in levels_to(level) for group in groups()[name] if only in group.name]
+    chosen = choose(level, only)
     settings = check_settings(examples, dtypes)
     suites: list[Suite] = []  # made by the first test that runs
 

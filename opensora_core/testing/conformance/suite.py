@@ -56,9 +56,7 @@ def conformance(
     """
     suite = Suite(open_target(target, device), check_settings(examples, dtypes), xfail)
     start = time.perf_counter()
-    chosen = [group for name in levels_to(level) for group in groups()[name] if only in group.name]
-    if not chosen:
-        raise InvalidInputError(f"only={only!r} is part of no name; names are such as 'ops/softmax', 'blocks/codec'")
+    chosen = choose(level, only)
     outcomes: list[Outcome] = []
     for done, group in enumerate(chosen):
         progress(done, len(chosen), group.name)
@@ -125,12 +123,16 @@ def recheck(target: str | type[Ops] | Ops, check: str, examples: int = 30) -> No
     assert outcome.status == "pass", f"{check}: {outcome.message}"
 
 
-def levels_to(level: str) -> list[Level]:
-    """The levels up to one of that name."""
+def choose(level: str, only: str = "") -> list[Group]:
+    """The groups up to a level that have `only` in their names; raises InvalidInputError if there is none."""
     if level not in LEVELS:
         raise InvalidInputError(f"level={level!r} is not one of {', '.join(LEVELS)}")
-    order = list(LEVELS)
-    return order[: [str(name) for name in order].index(level) + 1]
+    names = list(groups())
+    up_to = names[: [str(name) for name in names].index(level) + 1]
+    chosen = [group for name in up_to for group in groups()[name] if only in group.name]
+    if not chosen:
+        raise InvalidInputError(f"only={only!r} is part of no name; names are such as 'ops/softmax', 'blocks/codec'")
+    return chosen
 
 
 def check_settings(examples: int, dtypes: Sequence[str]) -> Settings:
