@@ -34,7 +34,7 @@ class Order:
 
     def __init__(self, module, function):
         self.function = function
-        self.others = ("torch]", "-numpy]") if module.endswith("ops.py") else ("-numpy]",)
+        self.others = ("-numpy]", "ApiOps]", "torch]") if module.endswith("ops.py") else ("-numpy]", "ApiOps]")
 
     def pytest_collection_modifyitems(self, items):
         items[:] = [item for item in items if not item.name.endswith(self.others)]
