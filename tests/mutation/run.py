@@ -50,9 +50,11 @@ def run(session, survivors):
             sys.exit("the tests fail as they are")
         sys.dont_write_bytecode = True  # a changed module may have the size and the second of the one before
         if not session.exists():
-            for tool in (["cli", "init", CONFIG, session], ["tools.filters.operators_filter", session, CONFIG]):
+            new = session.with_name(f"{session.name}.new")  # a session is there whole or not at all
+            for tool in (["cli", "init", CONFIG, new], ["tools.filters.operators_filter", new, CONFIG]):
                 subprocess.run([sys.executable, "-m", f"cosmic_ray.{tool[0]}", *tool[1:]], check=True)
-            skip_stars(session)
+            skip_stars(new)
+            new.rename(session)
         cosmic_ray.mutating.run_tests = lambda command, timeout: (in_a_fork(), "")
         with use_db(session, WorkDB.Mode.open) as db:
             again = [item for item, result in db.completed_work_items if result.test_outcome == TestOutcome.SURVIVED]
