@@ -236,7 +236,7 @@ class Ops(Primitives):
     def value_and_grad(
         self, fun: Callable[[Ops, Mapping[str, Array]], Array], params: Mapping[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
-        """Value of a scalar function and its gradient by every parameter.
+        """Value of a scalar function and its gradient by every parameter, in a dict of the same names and order.
 
         fun(ops, params) must use the ops it is given: the default runs it on a tape, `Autodiff(self)`.
         Parameters the function does not use get zeros.

@@ -24,7 +24,12 @@ def primitive(method: Function) -> Function:
 
 
 class Primitives:
-    """The primitives and the half-precision policy; backends derive from `Ops`, which adds the fused ops."""
+    """The primitives and the half-precision policy; backends derive from `Ops`, which adds the fused ops.
+
+    What holds for all of them: arguments are never written to. Shapes may have axes of length 0 or none at all, and
+    negative axes count from the end. Two arrays that meet in an op have one dtype, and the result has it too (booleans
+    where the op compares). One of them may be a Python number, which takes the dtype of the array.
+    """
 
     name = "abstract"
 
@@ -38,7 +43,8 @@ class Primitives:
     def asarray(self, x: Any, dtype: DType | None = None) -> Array:
         """Bring a NumPy array, number or list to this backend's device; keeps its dtype unless told otherwise.
 
-        The result may be a view of x.
+        The array may be read-only and lie in memory in any way (strided, reversed); bfloat16 comes through ml_dtypes.
+        x may also be an array of this backend, and dtype its own dtype object. The result may be a view of x.
         """
         raise NotImplementedError
 
@@ -54,12 +60,12 @@ class Primitives:
 
     @primitive
     def full(self, shape: Sequence[int], value: float, dtype: DType = "float32") -> Array:
-        """Return an array of `shape` filled with `value`."""
+        """Return an array of `shape` and `dtype` (any of them, "bool" and "int64" too) filled with `value`."""
         raise NotImplementedError
 
     @primitive
     def arange(self, stop: int, dtype: DType = "float32") -> Array:
-        """Return 0, 1, ..., stop - 1."""
+        """Return 0, 1, ..., stop - 1 in `dtype`; empty if stop is 0."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ primitives: elementwise
@@ -106,7 +112,7 @@ class Primitives:
 
     @primitive
     def add(self, a: Array, b: Array) -> Array:
-        """Return a + b."""
+        """Return a + b; shapes broadcast, here and in all ops of two arrays."""
         raise NotImplementedError
 
     @primitive
@@ -126,7 +132,7 @@ class Primitives:
 
     @primitive
     def pow(self, a: Array, b: Array) -> Array:
-        """Return a ** b."""
+        """Return a ** b; either may be a Python number."""
         raise NotImplementedError
 
     @primitive
@@ -146,24 +152,27 @@ class Primitives:
 
     @primitive
     def where(self, condition: Array, a: Array, b: Array) -> Array:
-        """Return a where condition holds, else b; the result has the array operand's dtype."""
+        """Return a where the boolean condition holds, else b; all three broadcast, a or b may be a Python number."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ primitives: contraction and reduction
 
     @primitive
     def matmul(self, a: Array, b: Array) -> Array:
-        """Matrix product over the last two axes, leading axes broadcast; half precision accumulates in float32."""
+        """Matrix product over the last two axes, leading axes broadcast; both have at least two.
+
+        Half precision accumulates in float32 and is cast back; float32 is multiplied in full, not as TF32 or bfloat16.
+        """
         raise NotImplementedError
 
     @primitive
     def sum(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-        """Sum over axes (all when None); half precision accumulates in float32 and is cast back."""
+        """Sum over axes (all when None) in x's dtype; half precision accumulates in float32 and is cast back."""
         raise NotImplementedError
 
     @primitive
     def max(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-        """Largest element over axes (all when None)."""
+        """Largest element over axes (all when None), none of which is empty; NaN where one is among them."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ primitives: shape
@@ -185,27 +194,34 @@ class Primitives:
 
     @primitive
     def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array:
-        """Join arrays along an existing axis."""
+        """Join one or more arrays along an existing axis; some may have length 0 there."""
         raise NotImplementedError
 
     @primitive
     def slice(self, x: Array, start: Sequence[int], stop: Sequence[int], step: Sequence[int]) -> Array:
-        """x[start0:stop0:step0, ...], maybe as a view, with one non-negative entry per axis and step >= 1."""
+        """x[start0:stop0:step0, ...], maybe a view; one entry per axis, 0 <= start <= stop <= length and step >= 1."""
         raise NotImplementedError
 
     @primitive
     def pad(self, x: Array, low: Sequence[int], high: Sequence[int], interior: Sequence[int]) -> Array:
-        """Put `low` zeros before, `high` after, `interior` between neighbours of each axis: the adjoint of slice."""
+        """Put `low` zeros before, `high` after, `interior` between neighbours of each axis: the adjoint of slice.
+
+        One entry per axis, none negative: pad([1, 2, 3], (1,), (0,), (2,)) is [0, 1, 0, 0, 2, 0, 0, 3].
+        """
         raise NotImplementedError
 
     @primitive
     def take(self, x: Array, indices: Array, axis: int = 0) -> Array:
-        """Pick entries of one axis by a 1-D array of non-negative integer indices."""
+        """Pick entries of one axis by a 1-D array of integer indices, int32 or int64, all of them inside the axis."""
         raise NotImplementedError
 
     @primitive
     def index_add(self, x: Array, indices: Array, values: Array, axis: int = 0) -> Array:
-        """A copy of x with values added at indices of one axis (repeated indices accumulate): the adjoint of take."""
+        """A copy of x with values added at indices of one axis: the adjoint of take.
+
+        values has x's shape but for that axis, where it has one entry per index. Repeated indices accumulate, half
+        precision in float32.
+        """
         raise NotImplementedError
 
     @primitive

@@ -14,7 +14,7 @@ from hypothesis.errors import HypothesisException
 from ...ops import HALF, PRIMITIVES
 from ..running import arrays_in, map_arrays
 from ..strategies import Call
-from ..table import OpCase
+from ..table import DTYPES, OpCase
 from .checks import ASPECTS, Failure, Settings, checks_in
 from .drawn import drawn_calls, expected_of, quiet
 from .expected import expect
@@ -108,7 +108,12 @@ class _Search:
         return "values" in self.observe(call, dtype, generous).wrong
 
     def outside(self, call: Call, dtype: str) -> bool:
-        """Whether the call leaves the language: beside a Python number, no dtype is promised for half precision."""
+        """Whether the call asks for what need not be there.
+
+        That is a dtype by name that is not under test, and half precision beside a Python number: no dtype is promised.
+        """
+        if any(arg in DTYPES and arg not in self.dtypes for arg in call.args if isinstance(arg, str)):
+            return True
         numbers = any(isinstance(x, int | float) for x in call.args)
         return numbers and dtype in HALF and self.case.name in ARITHMETIC
 
