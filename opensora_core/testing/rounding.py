@@ -36,8 +36,10 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "modulate": Rounding(steps=2),
     "rotary": Rounding(steps=1),
     "attention": Rounding(steps=3, narrow=1),  # the weights are rounded before they meet the values
-    "attention_3d": Rounding(steps=3, narrow=1),
+    "attention_3d": Rounding(steps=2, narrow=1),
     "conv": Rounding(steps=2),
-    "value_and_grad": Rounding(steps=6, narrow=1),
+    "value_and_grad": Rounding(steps=6, narrow=3),
     "compile": Rounding(steps=2),
+    "spatial_block": Rounding(steps=2, narrow=1),
+    "temporal_block": Rounding(steps=2, narrow=1),
 }
