@@ -21,11 +21,16 @@ class Backend:
     target: str  # "module:Class"
     requires: str | None = None  # top-level package that must be importable
     extra: str | None = None  # pip extra that installs it
+    device: str = "cpu"  # where it computes unless told
+    doctor: str | None = None  # "module:function" that yields (name, "ok" or "warn", text, remedy) of what it needs
 
 
 BUILTIN = {
     "numpy": Backend("opensora_backends.numpy_ops:NumpyOps"),
     "torch": Backend("opensora_backends.torch_ops:TorchOps", "torch", "torch"),
+    "cuda": Backend(
+        "opensora_backends.cuda_ops:CudaOps", "cupy", "cuda", "cuda:0", "opensora_backends.cuda_doctor:diagnose"
+    ),
 }
 PREFERENCE = ("torch", "numpy")  # what "auto" tries, best first
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -70,16 +75,16 @@ def automatic() -> str:
 def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | None = None) -> Ops:
     """Return the tensor ops of a backend.
 
-    name: "numpy", "torch", the name of an entry point, "module:Class", or "auto" (the best one present; the result's
-    `.name` says which). device: such as "cpu", "cuda:0"; dtype: float64, float32, bfloat16 or float16, in which models
-    are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and OPENSORA_DTYPE.
+    name: "numpy", "torch", "cuda", the name of an entry point, "module:Class", or "auto" (the best one present; the
+    result's `.name` says which). device: such as "cpu", "cuda:0"; dtype: float64, float32, bfloat16 or float16, in
+    which models are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and OPENSORA_DTYPE.
     Raises InvalidInputError for an unknown name or dtype, MissingDependencyError for an absent package.
     """
     if not isinstance(name, str):
         raise InvalidInputError(f"backend={name!r} must be a name, 'module:Class' or an Ops instance")
     if name == "auto":
         name = automatic()
-    device = device or os.environ.get("OPENSORA_DEVICE") or "cpu"
+    device = device or os.environ.get("OPENSORA_DEVICE") or (BUILTIN[name].device if name in BUILTIN else "cpu")
     dtype = dtype or os.environ.get("OPENSORA_DTYPE") or "float32"
     if dtype not in DTYPES:
         raise InvalidInputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")

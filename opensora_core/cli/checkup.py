@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -38,7 +39,10 @@ def check_all() -> Iterator[Finding]:
     yield Finding("processors", "ok", f"{os.cpu_count()}")
     yield from (_guarded(name, partial(check_package, name)) for name in PACKAGES)
     yield from (_guarded(name, check) for name, check in _CHECKS.items())
-    yield from (_guarded(f"backend {name}", partial(check_backend, name)) for name in backends())
+    for name, backend in backends().items():
+        if backend.doctor:
+            yield from check_needs(backend.doctor)
+        yield _guarded(f"backend {name}", partial(check_backend, name))
 
 
 def check_memory() -> Finding:
@@ -111,8 +115,16 @@ def check_package(name: str) -> Finding:
         return Finding(name, "fail", "not installed", f"pip install {name}")
 
 
+def check_needs(target: str) -> Iterator[Finding]:
+    """What a backend itself has to say about this machine; target: "module:function"."""
+    module, _, function = target.partition(":")
+    for name, status, text, remedy in getattr(importlib.import_module(module), function)():
+        yield Finding(name, status, text, remedy)
+
+
 def check_backend(name: str) -> Finding:
     """Compute a little on a backend, on each device it has, and compare with NumPy in float64."""
+    home = backends()[name].device
     title = f"backend {name}"
     if reason := missing_reason(name):
         text, _, remedy = reason.partition(": ")
@@ -121,9 +133,12 @@ def check_backend(name: str) -> Finding:
     for device in DEVICES:
         try:
             ops = get_backend(name, device=device, dtype="float32")
-        except OpenSoraError:
-            if device == "cpu":
+        except OpenSoraError as error:
+            if device == home == "cpu":
                 raise
+            if device == home.partition(":")[0]:
+                text, _, remedy = str(error).partition(": ")
+                return Finding(title, "warn", f"{text}; optional", remedy)
             continue
         errors[device] = _relative_error(ops)
     text = ", ".join(f"{device} agrees with numpy to {error:.0e}" for device, error in errors.items())
