@@ -27,12 +27,13 @@ class Backend:
 
 BUILTIN = {
     "numpy": Backend("opensora_backends.numpy_ops:NumpyOps"),
+    "numba": Backend("opensora_backends.numba_ops:NumbaOps", "numba", "numba"),
     "torch": Backend("opensora_backends.torch_ops:TorchOps", "torch", "torch"),
     "cuda": Backend(
         "opensora_backends.cuda_ops:CudaOps", "cupy", "cuda", "cuda:0", "opensora_backends.cuda_doctor:diagnose"
     ),
 }
-PREFERENCE = ("torch", "numpy")  # what "auto" tries, best first
+PREFERENCE = ("torch", "numba", "numpy")  # what "auto" tries, best first
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
@@ -75,9 +76,10 @@ def automatic() -> str:
 def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | None = None) -> Ops:
     """Return the tensor ops of a backend.
 
-    name: "numpy", "torch", "cuda", the name of an entry point, "module:Class", or "auto" (the best one present; the
-    result's `.name` says which). device: such as "cpu", "cuda:0"; dtype: float64, float32, bfloat16 or float16, in
-    which models are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and OPENSORA_DTYPE.
+    name: "numpy", "numba", "torch", "cuda", the name of an entry point, "module:Class", or "auto" (the best one
+    present; the result's `.name` says which). device: such as "cpu", "cuda:0"; dtype: float64, float32, bfloat16 or
+    float16, in which models are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and
+    OPENSORA_DTYPE.
     Raises InvalidInputError for an unknown name or dtype, MissingDependencyError for an absent package.
     """
     if not isinstance(name, str):

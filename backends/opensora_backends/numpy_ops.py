@@ -46,7 +46,7 @@ class NumpyOps(Ops):
 
     def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
         if device != "cpu":
-            raise InvalidInputError(f"the numpy backend runs on device 'cpu', not {device!r}")
+            raise InvalidInputError(f"the {self.name} backend runs on device 'cpu', not {device!r}")
         super().__init__(device, dtype)
 
     # ------------------------------------------------------------------ data

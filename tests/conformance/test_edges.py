@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from opensora_backends.numba_ops import NumbaOps
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
 from opensora_core.autodiff import Autodiff
@@ -13,7 +14,7 @@ from opensora_core.testing.judge import execute, lay_out, vanilla
 from opensora_core.testing.strategies import LAYOUTS, Call
 
 X = np.random.default_rng(5).standard_normal((3, 4))
-BACKENDS = {"numpy": NumpyOps(), "vanilla": vanilla(NumpyOps)(), "torch": TorchOps()}
+BACKENDS = {"numpy": NumpyOps(), "vanilla": vanilla(NumpyOps)(), "numba": NumbaOps(), "torch": TorchOps()}
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 

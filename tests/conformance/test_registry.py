@@ -21,9 +21,14 @@ def _clean_environment(monkeypatch):
 
 
 @pytest.fixture
-def without_torch(monkeypatch):
+def without(monkeypatch):
+    """Call it with the packages that shall seem not to be installed."""
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "torch" else find(name, *a))
+
+    def hide(*packages):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in packages else find(name, *a))
+
+    return hide
 
 
 class Entry:
@@ -56,9 +61,14 @@ def test_backends_come_by_name_with_device_and_dtype():
     assert get_backend("numpy") is not get_backend("numpy")
 
 
-def test_auto_takes_the_best_one_present(without_torch):
-    assert get_backend().name == "numpy"
+def test_auto_takes_the_best_one_present(without):
+    without("torch")
+    assert get_backend().name == "numba"
     assert "torch" not in available_backends()
+    assert "numba" in available_backends()
+    without("torch", "numba")
+    assert get_backend().name == "numpy"
+    assert not {"torch", "numba"} & set(available_backends())
     assert "numpy" in available_backends()
 
 
@@ -67,9 +77,12 @@ def test_auto_prefers_torch_where_it_is():
     assert {"numpy", "torch"} <= set(available_backends())
 
 
-def test_a_missing_package_names_the_extra(without_torch):
-    with pytest.raises(MissingDependencyError, match=r"'torch' is not installed: pip install 'opensora-core\[torch\]'"):
-        get_backend("torch")
+@pytest.mark.parametrize("name", ["torch", "numba"])
+def test_a_missing_package_names_the_extra(without, name):
+    without(name)
+    message = rf"'{name}' is not installed: pip install 'opensora-core\[{name}\]'"
+    with pytest.raises(MissingDependencyError, match=message):
+        get_backend(name)
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -97,9 +110,10 @@ def test_an_unknown_dtype_lists_the_legal_ones():
         get_backend("numpy", dtype="fp16")
 
 
-def test_a_device_numpy_does_not_have_is_refused():
-    with pytest.raises(InvalidInputError, match="runs on device 'cpu', not 'cuda:0'"):
-        get_backend("numpy", device="cuda:0")
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+def test_a_device_the_host_does_not_have_is_refused(name):
+    with pytest.raises(InvalidInputError, match=f"the {name} backend runs on device 'cpu', not 'cuda:0'"):
+        get_backend(name, device="cuda:0")
 
 
 def test_the_environment_fills_what_is_not_given(monkeypatch):
@@ -109,7 +123,7 @@ def test_the_environment_fills_what_is_not_given(monkeypatch):
     assert get_backend(dtype="float64").dtype == "float64"
     assert get_backend("torch").name == "torch"
     monkeypatch.setenv("OPENSORA_BACKEND", "auto")
-    assert get_backend().name in ("torch", "numpy")
+    assert get_backend().name in ("torch", "numba", "numpy")
     monkeypatch.setenv("OPENSORA_BACKEND", "nonsense")
     with pytest.raises(InvalidInputError, match="nonsense"):
         get_backend()
@@ -140,6 +154,6 @@ def test_importing_asks_for_no_entry_points_and_loads_no_backend():
         "import importlib.metadata, sys\n"
         "importlib.metadata.entry_points = None\n"
         "import opensora_core, opensora_core.registry\n"
-        "assert not [m for m in sys.modules if m.startswith(('opensora_backends', 'torch'))]\n"
+        "assert not [m for m in sys.modules if m.startswith(('opensora_backends', 'torch', 'numba'))]\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

@@ -23,6 +23,7 @@ def _without_a_compiler(monkeypatch):
 
 
 test_numpy = conformance_tests("numpy")
+test_numba = conformance_tests("numba")
 test_torch = conformance_tests("torch")
 test_vanilla = conformance_tests("vanilla")
 test_strict = conformance_tests("strict")

@@ -9,7 +9,7 @@ from opensora_core import get_backend
 from opensora_core.testing.properties import PROPERTIES, plain
 
 ARRAY_API = "opensora_array_api:ArrayApiOps"  # the example below tests/strangers, which knows no half precision
-BACKENDS = ["numpy", "vanilla", "torch", ARRAY_API]
+BACKENDS = ["numpy", "vanilla", "numba", "torch", ARRAY_API]
 SHARES = {"ops": 4, "blocks": 6, "model": 10, "train": 10}  # one example for so many of the profile
 
 
