@@ -1,0 +1,232 @@
+"""Attention on our CUDA kernels: which of them, and with what grid, strides and shared memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .launching import EVERY_GPU, GetKernel, c_type, ceil_div, dense_rows, element_strides, launch, optional
+
+HEAD_DIMS = range(1, 257)
+TEMPORAL_FRAMES = 32  # the longest sequence that temporal_attention.cu takes in one tile
+RESIDENT_BLOCKS = 1024  # about what a large GPU runs at once; below it, every place gets a block
+FLASH_WARPS = 4
+
+
+@dataclass(frozen=True)
+class Strided:
+    """Rows [L, D] of each (outer, inner, head): the array, and the strides of those four axes in elements."""
+
+    array: Any
+    strides: tuple[int, int, int, int]  # outer, inner, row, head
+
+
+@dataclass(frozen=True)
+class AttentionKernels:
+    """The attention kernels on one array library.
+
+    xp: CuPy, or NumPy with a `get_kernel` of the emulation. get_kernel: see `launching.GetKernel`.
+    Arrays are float32, float16 or bfloat16 with heads of 1 to 256 channels; ValueError says what does not fit.
+    """
+
+    xp: Any
+    get_kernel: GetKernel
+
+    def attention_3d(
+        self,
+        qkv: Any,
+        pattern: str,
+        q_norm: Any = None,
+        k_norm: Any = None,
+        cos: Any = None,
+        sin: Any = None,
+        eps: float = 1e-6,
+    ) -> Any:
+        """Self-attention of video tokens qkv [B, T, S, 3, H, D] -> [B, T, S, H, D], dense.
+
+        pattern: "spatial", "temporal" or "full". q_norm, k_norm: RMS-norm weights [D]. cos, sin: [L, D/2] of the
+        attended axis. No copy is made of a qkv whose rows are dense and 16-byte aligned.
+        """
+        B, T, S, _, H, D = qkv.shape
+        _check_head(D, cos)
+        qkv = dense_rows(self.xp, qkv, 16 if _on_tensor_cores(qkv) else 1)
+        weights = [
+            None if w is None else self.xp.ascontiguousarray(w.astype(qkv.dtype, copy=False)) for w in (q_norm, k_norm)
+        ]
+        if cos is not None:
+            cos, sin = (self.xp.ascontiguousarray(x.astype(np.float32, copy=False)) for x in (cos, sin))
+        if qkv.size == 0:
+            return self.xp.zeros((B, T, S, H, D), qkv.dtype)
+        out = self.xp.empty((B, T, S, H, D), qkv.dtype)
+        if pattern == "temporal" and T <= TEMPORAL_FRAMES:
+            self._temporal(qkv, out, *weights, cos, sin, eps)
+            return out
+        if pattern == "full" and B * T * S * H * D and qkv.strides[1] != S * qkv.strides[2]:
+            qkv = self.xp.array(qkv, order="C", copy=True)
+        sizes = {"spatial": (B, T, S), "temporal": (B, S, T), "full": (B, 1, T * S)}[pattern]
+        axes = {"spatial": (0, 1, 2), "temporal": (0, 2, 1), "full": (0, 1, 2)}[pattern]
+        q, k, v = (_tokens(qkv[:, :, :, i], axes) for i in range(3))
+        prepared = (*weights, cos, sin, eps)
+        self._flash(
+            q, k, v, _tokens(out, axes), (*sizes[:2], H, sizes[2], sizes[2]), None, None, None, prepared, D**-0.5
+        )
+        return out
+
+    def attention(
+        self,
+        q: Any,
+        k: Any,
+        v: Any,
+        mask: Any = None,
+        scale: float | None = None,
+        lengths: Any = None,
+        *,
+        with_lse: bool = False,
+    ) -> Any:
+        """softmax(q kᵀ · scale) v; q [..., L, D], k and v [..., M, D], leading axes broadcast.
+
+        mask: booleans broadcastable to [..., L, M]; True may be attended. lengths: int32, one for each index of the
+        first of at least two leading axes: only so many of its keys count. A row without a key gives zeros. with_lse:
+        return also float32 [..., L], the log of each row's sum of exponentials.
+        """
+        D = q.shape[-1]
+        _check_head(D, None)
+        if not k.shape[-2:] == v.shape[-2:] == (k.shape[-2], D) or not q.dtype == k.dtype == v.dtype:
+            raise ValueError(
+                f"q {q.shape} {q.dtype}, k {k.shape} {k.dtype} and v {v.shape} {v.dtype} do not share head dim and "
+                "dtype"
+            )
+        lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+        L, M = q.shape[-2], k.shape[-2]
+        outer, inner, H = sizes = _three(lead)
+        alignment = 16 if _on_tensor_cores(q) else 1
+        rows = [self._rows(x, lead, sizes, alignment) for x in (q, k, v)]
+        out = (
+            self.xp.zeros((outer, inner, L, H, D), q.dtype)
+            if M == 0
+            else self.xp.empty((outer, inner, L, H, D), q.dtype)
+        )
+        lse = self.xp.full((outer, inner, H, L), -math.inf, np.float32) if with_lse else None
+        if mask is not None:
+            mask = self.xp.broadcast_to(mask, (*lead, L, M)).reshape((*sizes, L, M)).view(np.uint8)
+        if out.size and M:
+            o = Strided(out, _pick(element_strides(out), (0, 1, 2, 3)))
+            scale = D**-0.5 if scale is None else scale
+            nothing = (None, None, None, None, 0.0)
+            self._flash(*rows, o, (outer, inner, H, L, M), lse, mask, lengths, nothing, scale)
+        result = self.xp.moveaxis(out, 3, 2).reshape((*lead, L, D))
+        return (result, lse.reshape((*lead, L))) if lse is not None else result
+
+    def _rows(self, x: Any, lead: tuple[int, ...], sizes: tuple[int, int, int], alignment: int) -> Strided:
+        x = dense_rows(self.xp, x, alignment)
+        x = self.xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape((*sizes, *x.shape[-2:]))
+        return Strided(x, _pick(element_strides(x), (0, 1, 3, 2)))
+
+    def _temporal(self, qkv: Any, out: Any, q_norm: Any, k_norm: Any, cos: Any, sin: Any, eps: float) -> None:
+        B, T, S, _, H, D = qkv.shape
+        numbers = (*map(np.int32, (B, T, S, H)),)
+        strides = (*map(np.int64, element_strides(qkv)[:5]),)
+        arrays = (qkv, out, *map(optional, (q_norm, k_norm, cos, sin)))
+        last = (np.float32(D**-0.5), np.float32(eps))
+        if _on_tensor_cores(qkv):
+            frames = 16 if T <= 16 else 32
+            tables = 4 * (2 * D + (2 * T * _padded_floats(D // 2) if cos is not None else 0))
+            a_warp = 2 * 3 * frames * _padded_row(D)
+            warps = next(w for w in (4, 2, 1) if w == 1 or tables + w * a_warp <= EVERY_GPU)
+            kernel = self.get_kernel(
+                "temporal_attention.cu", f"temporal_attention<{c_type(qkv)}, {D}, {frames}, {warps}>"
+            )
+            grid = (max(ceil_div(B * S, 4), min(B * S, RESIDENT_BLOCKS)), ceil_div(H, warps))
+            launch(kernel, grid, (32 * warps,), (*arrays, *numbers, *strides, *last), tables + warps * a_warp)
+        else:
+            a_warp = 4 * ((2 * T + 1) * _padded_floats(D) + 32)
+            warps = next(w for w in (4, 2, 1) if w == 1 or w * a_warp <= EVERY_GPU // 2)
+            kernel = self.get_kernel("temporal_attention.cu", f"temporal_attention_plain<{c_type(qkv)}>")
+            grid, args = (B * S, ceil_div(H, warps)), (*arrays, *numbers, np.int32(D), *strides, *last)
+            launch(kernel, grid, (32 * warps,), args, warps * a_warp)
+
+    def _flash(
+        self,
+        q: Strided,
+        k: Strided,
+        v: Strided,
+        o: Strided,
+        sizes: tuple[int, int, int, int, int],
+        lse: Any,
+        mask: Any,
+        lengths: Any,
+        prepared: tuple[Any, Any, Any, Any, float],
+        scale: float,
+    ) -> None:
+        """sizes: outer, inner, heads, queries, keys. mask: bytes [outer, inner, heads, queries, keys], any strides."""
+        outer, inner, H, L, M = sizes
+        D = q.array.shape[-1]
+        *preparation, eps = prepared
+        arrays = (q.array, k.array, v.array, o.array, *map(optional, (lse, mask, lengths, *preparation)))
+        strides = [
+            *q.strides,
+            *k.strides,
+            *v.strides,
+            *o.strides,
+            *(element_strides(mask) if mask is not None else (0,) * 5),
+        ]
+        args = (*arrays, *map(np.int32, (L, M, inner)), *map(np.int64, strides), np.float32(scale), np.float32(eps))
+        if _on_tensor_cores(q.array):
+            keys, rows = _keys_in_tile(D), 16 * FLASH_WARPS
+            name = f"flash_attention<{c_type(q.array)}, {D}, {FLASH_WARPS}>"
+            shared = 2 * (rows + 4 * keys) * _padded_row(D) + 4 * keys
+        else:
+            rows = 16
+            name = f"flash_attention_plain<{c_type(q.array)}, {ceil_div(D, 32)}>"
+            args += (np.int32(D),)
+            shared = 4 * ((rows + 2 * 32) * _padded_floats(D) + rows * 32)
+        grid = (ceil_div(L, rows) * outer * inner, H)
+        launch(self.get_kernel("flash_attention.cu", name), grid, (32 * 4,), args, shared)
+
+
+def _check_head(D: int, cos: Any) -> None:
+    if D not in HEAD_DIMS:
+        raise ValueError(f"head dim {D} is outside 1..{HEAD_DIMS[-1]}")
+    if cos is not None and D % 2:
+        raise ValueError(f"rope turns pairs of channels; head dim {D} is odd")
+
+
+def _on_tensor_cores(x: Any) -> bool:
+    return x.dtype.itemsize == 2 and x.shape[-1] % 8 == 0
+
+
+def _tokens(x: Any, axes: tuple[int, int, int]) -> Strided:
+    """x [B, T, S, H, D] as rows: `axes` are those of (outer, inner, row)."""
+    outer, inner, row, head = _pick(element_strides(x), (*axes, 3))
+    return Strided(x, (outer, inner, row, head))
+
+
+def _pick(values: tuple[int, ...], at: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    a, b, c, d = at
+    return values[a], values[b], values[c], values[d]
+
+
+def _three(lead: tuple[int, ...]) -> tuple[int, int, int]:
+    """Leading axes as (outer, inner, heads): the last are the heads, and what is between the first and it is inner."""
+    if len(lead) < 2:
+        return 1, 1, math.prod(lead)
+    return lead[0], math.prod(lead[1:-1]), lead[-1]
+
+
+def _keys_in_tile(D: int) -> int:
+    """As in flash_attention.cu."""
+    return 64 if D <= 128 else 32 if D <= 224 else 16
+
+
+def _padded_row(D: int) -> int:
+    """As in attention.cuh."""
+    return D + (0 if D // 8 % 2 else 8)
+
+
+def _padded_floats(D: int) -> int:
+    """As in attention.cuh."""
+    chunks = ceil_div(D, 4)
+    return chunks * 4 + (0 if chunks % 2 else 4)
