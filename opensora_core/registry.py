@@ -23,6 +23,7 @@ class Backend:
     extra: str | None = None  # pip extra that installs it
     device: str = "cpu"  # where it computes unless told
     doctor: str | None = None  # "module:function" that yields (name, "ok" or "warn", text, remedy) of what it needs
+    kernels: str | None = None  # "module:function" that yields rows of what serves which op
 
 
 BUILTIN = {
@@ -30,7 +31,12 @@ BUILTIN = {
     "numba": Backend("opensora_backends.numba_ops:NumbaOps", "numba", "numba"),
     "torch": Backend("opensora_backends.torch_ops:TorchOps", "torch", "torch"),
     "cuda": Backend(
-        "opensora_backends.cuda_ops:CudaOps", "cupy", "cuda", "cuda:0", "opensora_backends.cuda_doctor:diagnose"
+        "opensora_backends.cuda_ops:CudaOps",
+        requires="cupy",
+        extra="cuda",
+        device="cuda:0",
+        doctor="opensora_backends.cuda_doctor:diagnose",
+        kernels="opensora_kernels.choice:matrix",
     ),
 }
 PREFERENCE = ("torch", "numba", "numpy")  # what "auto" tries, best first

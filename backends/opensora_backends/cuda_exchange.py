@@ -34,3 +34,13 @@ def from_torch(xp: Any, tensor: Any) -> Any:
     if tensor.dtype == torch.bfloat16:
         return xp.from_dlpack(tensor.view(torch.int16)).view(BFLOAT16)
     return xp.from_dlpack(tensor)
+
+
+def sdpa(ops: Any, q: Any, k: Any, v: Any, scale: float | None) -> Any:
+    """Torch's attention on arrays of the `cuda` backend, over the same memory."""
+    import torch
+    import torch.nn.functional as F
+
+    with torch.no_grad():
+        out = F.scaled_dot_product_attention(*(ops.to_torch(x) for x in (q, k, v)), scale=scale)
+    return ops.from_torch(out)

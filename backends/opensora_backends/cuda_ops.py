@@ -14,11 +14,15 @@ import ml_dtypes
 import numpy as np
 
 from opensora_core.errors import InvalidInputError, LimitError, OpenSoraError
-from opensora_core.ops import FUSED, HALF, PRIMITIVES, Array, Axis, DType, Function, Ops
+from opensora_core.ops import FUSED, HALF, PATTERNS, PRIMITIVES, Array, Axis, DType, Function, Ops, Pattern
+from opensora_kernels.choice import TORCH
+from opensora_kernels.cuda.attention import AttentionKernels
+from opensora_kernels.cuda.index_add import index_add
 
-from .cuda_exchange import from_torch, to_torch
+from .cuda_exchange import from_torch, sdpa, to_torch
 from .cuda_gemm import gemm
 from .cuda_graph import capturing, compiled
+from .cuda_kernels import kernels_of
 from .cuda_libraries import Libraries, check_device, device_index, load_cupy
 from .cuda_memory import limit_from_environment, out_of_memory, set_limit
 
@@ -60,6 +64,8 @@ class CudaOps(Ops):
         self.xp, self._index = self._lib.xp, index
         self._enter()
         limit_from_environment(self._lib)
+        self._kernels = kernels_of(self._lib, index)
+        self._attention = AttentionKernels(self.xp, self._kernels.get)
         super().__init__(f"cuda:{index}", dtype)
 
     def _enter(self) -> None:
@@ -241,11 +247,41 @@ class CudaOps(Ops):
 
     def index_add(self, x: Array, indices: Array, values: Array, axis: int = 0) -> Array:
         out = self.xp.moveaxis(self.widen(x), axis, 0).copy()
-        _add_at(self.xp, out, indices, self.xp.moveaxis(self.widen(values), axis, 0))
+        if out.dtype == np.bool_:
+            raise InvalidInputError("index_add of booleans has no meaning")
+        index_add(self.xp, self._kernels.get, out, indices, self.xp.moveaxis(self.widen(values), axis, 0))
         return self.xp.moveaxis(out, 0, axis).astype(x.dtype, copy=False)
 
     def stop_gradient(self, x: Array) -> Array:
         return x
+
+    # ------------------------------------------------------------------ fused ops by kernels
+
+    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
+        self._same_device("attention", q, k, v, *(() if mask is None else (mask,)))
+        layout = {"head_dim": q.shape[-1], "length": k.shape[-2], "masked": mask is not None}
+        found = self._kernels.choose("attention", self.dtype_name(q), **layout, torch=capturing() is None)
+        if found.kernel:
+            return self._attention.attention(q, k, v, mask, scale)
+        if found.serves == TORCH:
+            return sdpa(self, q, k, v, scale)
+        return super().attention(q, k, v, mask, scale)
+
+    def attention_3d(
+        self,
+        qkv: Array,
+        pattern: Pattern,
+        q_norm: Array | None = None,
+        k_norm: Array | None = None,
+        cos: Array | None = None,
+        sin: Array | None = None,
+    ) -> Array:
+        self._same_device("attention_3d", qkv, *(x for x in (q_norm, k_norm, cos, sin) if x is not None))
+        _, T, S, _, _, D = qkv.shape
+        layout = {"head_dim": D, "length": {"temporal": T, "spatial": S}.get(pattern, T * S), "pattern": pattern}
+        if pattern in PATTERNS and self._kernels.choose("attention_3d", self.dtype_name(qkv), **layout).kernel:
+            return self._attention.attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)
+        return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)
 
     # ------------------------------------------------------------------ fused programs
 
@@ -273,10 +309,6 @@ class CudaOps(Ops):
 def _scalar_bits(value: Any, dtype: np.dtype[Any]) -> Any:
     number: Any = np.asarray(value).astype(dtype)
     return number.view(np.uint16)[()] if dtype == BFLOAT16 else number[()]
-
-
-def _add_at(xp: Any, out: Array, indices: Array, values: Array) -> None:
-    out.scatter_add(indices, values)
 
 
 def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -17,10 +18,11 @@ from .program import Program
 from .train import train
 from .verb import verb
 from .verify import verify
+from .warmup import warmup
 
-VERBS = {
+VERBS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Make videos": (generate, animate, extend),
-    "Inspect": (info, backends),
+    "Inspect": (info, backends, warmup),
     "Train and judge": (train, evaluate),
     "Check": (doctor, verify, conformance, parity),
 }

@@ -142,7 +142,7 @@ def test_verify_of_no_golden_set_is_bad_input(opensora, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "verb", ["generate", "animate", "extend", "info", "backends", "doctor", "verify", "train", "evaluate"]
+    "verb", ["generate", "animate", "extend", "info", "backends", "warmup", "doctor", "verify", "train", "evaluate"]
 )
 def test_every_verb_explains_itself_with_an_example(opensora, verb):
     result = opensora(verb, "--help", env={"COLUMNS": "100"})

@@ -13,6 +13,8 @@ computes nothing until it is launched, and cuBLAS takes pointers and counts colu
 
 from .array import ndarray
 from .cublas import Cublas
-from .cupy import StandIn
+from .cupy import StandIn, erf
+from .module import RawModule
+from .state import STATE, State
 
-__all__ = ["Cublas", "StandIn", "ndarray"]
+__all__ = ["STATE", "Cublas", "RawModule", "StandIn", "State", "erf", "ndarray"]

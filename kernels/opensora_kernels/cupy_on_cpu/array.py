@@ -104,8 +104,6 @@ def run(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, An
     inputs, keywords = plain(args), {key: plain(value) for key, value in (named or {}).items()}
     result = function(*inputs, **keywords)
     if isinstance(result, np.ndarray | np.generic):
-        if function is np.array and isinstance(args[0], ndarray) and not named:
-            result = np.array(result)
         check_memory(result)
         result = wrapped(result, devices.pop() if devices else STATE.device)
     if STATE.capture is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -39,8 +40,11 @@ class StandIn:
         """Return the pool of arrays."""
         return self._pool
 
-    def array(self, x: np.ndarray[Any, Any]) -> arrays.ndarray:
-        """Copy from the host. A capture notes that buffer, whose contents are another's by the time of a launch."""
+    def array(self, x: Any, dtype: Any = None, copy: bool = True, order: str = "K") -> arrays.ndarray:
+        """Copy. Of a copy from the host a capture notes the buffer, which holds something else when it is launched."""
+        if isinstance(x, arrays.ndarray):
+            result: arrays.ndarray = run(np.array, (x,), {"dtype": dtype, "order": order})
+            return result
         copy = wrapped(np.array(x))
         if STATE.capture is not None:
             STATE.capture.note(np.full, (x.shape, 0, x.dtype), {}, copy)
@@ -146,3 +150,17 @@ def _count(devices: int, driver: int) -> int:
 @contextmanager
 def _using(allocator: Any) -> Iterator[None]:
     yield
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def erf(x: arrays.ndarray) -> arrays.ndarray:
+    """Stand for the ufunc of `cupyx.scipy.special`: float64 of float16, else the dtype it is given."""
+
+    def compute(v: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        wide = np.asarray(_erf(v), np.float64) if v.size else np.zeros(v.shape)
+        return wide if v.dtype == np.float16 else wide.astype(v.dtype)
+
+    result: arrays.ndarray = run(compute, (x,))
+    return result

@@ -1,0 +1,111 @@
+"""The kernels of `opensora_kernels.cuda` on this backend: compiled once for each GPU, chosen for each call.
+
+OPENSORA_CUDA_KERNELS: "auto" (the default: a kernel where one can serve), "none" (default compositions only), or
+"strict" (InvalidInputError, with the reason, where no kernel can serve).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from opensora_core.errors import InvalidInputError, OpenSoraError
+from opensora_kernels import choice
+from opensora_kernels.choice import Choice, Request
+
+from .cuda_libraries import Libraries, compute_capability
+
+VARIABLE = "OPENSORA_CUDA_KERNELS"
+MODES = ("auto", "none", "strict")
+SOURCES = Path(choice.__file__).parent / "cuda"
+OPTIONS = ("-std=c++17", f"-I{SOURCES}")
+
+
+class KernelCompileError(OpenSoraError, RuntimeError):
+    """A kernel does not compile: the installation of CUDA is broken, or the kernel is."""
+
+
+class Kernels:
+    """Kernels of one GPU: `choose` by capability, `get` by source and name, compiled at the first use."""
+
+    def __init__(self, lib: Libraries, index: int, mode: str = "auto") -> None:
+        self._lib = lib  # kept, so that no other library can have its id
+        self._compiled: dict[tuple[str, str], Any] = {}
+        self.arch = compute_capability(lib, index)
+        self.mode = mode
+        if self.mode not in MODES:
+            raise InvalidInputError(f"{VARIABLE}={self.mode!r} is not one of {', '.join(MODES)}")
+
+    def choose(self, op: str, dtype: str, **layout: Any) -> Choice:
+        """What serves a call; see `opensora_kernels.choice`."""
+        if self.mode == "none":
+            return _NONE
+        asked = Request(op, dtype, self.arch, **layout)
+        found = choice.choose(asked)
+        if found.serves == choice.TORCH and not torch_is_there():
+            found = choice.choose(replace(asked, torch=False))
+        if self.mode == "strict" and found.serves == choice.COMPOSITION:
+            raise InvalidInputError(f"no kernel serves {op} ({found.reason}), and {VARIABLE}=strict")
+        return found
+
+    def get(self, source: str, name: str) -> Any:
+        """Return a kernel: a file of `opensora_kernels/cuda` and a name expression such as "index_add<float>".
+
+        CuPy keeps what is compiled on disk (CUPY_CACHE_DIR, by default ~/.cupy/kernel_cache).
+        """
+        if (source, name) not in self._compiled:
+            self._compiled[source, name] = self._compile(source, name)
+        return self._compiled[source, name]
+
+    def _compile(self, source: str, name: str) -> Any:
+        code = f"// headers: {headers_digest()}\n{(SOURCES / source).read_text()}"
+        try:
+            module = self._lib.raw_module(code=code, options=OPTIONS, name_expressions=(name,))
+            return module.get_function(name)
+        except OpenSoraError:
+            raise
+        except Exception as error:
+            if type(error).__name__ not in ("CompileException", "CompileError", "NVRTCError"):
+                raise
+            first, arch = str(error).strip().partition("\n")[0], f"{self.arch // 10}.{self.arch % 10}"
+            raise KernelCompileError(
+                f"{name} of {source} does not compile for compute capability {arch}: {first}; "
+                f"{VARIABLE}=none does without kernels"
+            ) from error
+
+
+_OPENED: dict[tuple[int, int, str], Kernels] = {}
+
+
+def kernels_of(lib: Libraries, index: int) -> Kernels:
+    """The kernels of a GPU, which all backends on it share."""
+    mode = os.environ.get(VARIABLE) or "auto"
+    key = (id(lib), index, mode)
+    if key not in _OPENED:
+        _OPENED[key] = Kernels(lib, index, mode)
+    return _OPENED[key]
+
+
+@functools.cache
+def headers_digest() -> str:
+    """Hash of all headers, which CuPy's cache on disk would not notice to have changed."""
+    texts = (path.read_bytes() for path in sorted(SOURCES.glob("*.cuh")))
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()[:16]
+
+
+@functools.cache
+def torch_is_there() -> bool:
+    """Whether Torch is installed and reaches a GPU; asked only where it would serve, as importing it takes seconds."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+_NONE = Choice(None, choice.COMPOSITION, f"{VARIABLE}=none")
