@@ -9,7 +9,7 @@ import numpy as np
 from opensora_core.checks import whole
 from opensora_core.errors import InvalidInputError
 from opensora_core.ops import Array, Pattern
-from opensora_kernels.cpu import activations, attention, norms, rotary, softmax
+from opensora_kernels.cpu import activations, attention, blockwise, norms, rotary, softmax
 from opensora_kernels.cpu.threads import default_threads
 
 from .numpy_ops import NumpyOps
@@ -86,8 +86,10 @@ class NumbaOps(NumpyOps):
     def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
         if not _served(q, k, v):
             return super().attention(q, k, v, mask, scale)
-        factor = q.shape[-1] ** -0.5 if scale is None else scale
-        logits = np.matmul(q * q.dtype.type(factor), k.swapaxes(-1, -2))
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        if blockwise.is_large(q, k):
+            return blockwise.attention(q, k, v, mask, scale, self.threads)
+        logits = np.matmul(q * q.dtype.type(scale), k.swapaxes(-1, -2))
         if mask is None:
             return np.matmul(self.softmax(logits), v)
         if not logits.size or np.broadcast_shapes(mask.shape, logits.shape) != logits.shape:

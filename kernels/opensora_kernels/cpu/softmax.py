@@ -13,10 +13,7 @@ from .threads import share_rows
 
 def softmax(x: Any, threads: int = 1) -> Array:
     """exp(x) normalised along the last axis of x, which is not empty; a row with NaN or +inf gives NaN."""
-    out = np.empty(x.shape, x.dtype)
-    rows = out.reshape(-1, x.shape[-1])
-    share_rows(threads, _softmax, len(rows), out.size, frozen(x, rows.shape, x.dtype), rows)
-    return out
+    return write_softmax(x, np.empty(x.shape, x.dtype), threads)
 
 
 def masked_softmax(x: Any, mask: Any, threads: int = 1) -> Array:
@@ -24,7 +21,18 @@ def masked_softmax(x: Any, mask: Any, threads: int = 1) -> Array:
 
     A row with none gives zeros. What the mask forbids may hold anything, NaN too.
     """
-    out = np.empty(x.shape, x.dtype)
+    return write_masked_softmax(x, mask, np.empty(x.shape, x.dtype), threads)
+
+
+def write_softmax(x: Any, out: Array, threads: int = 1) -> Array:
+    """Write the softmax of x into `out`, which shares no memory with it and lies in row-major order."""
+    rows = out.reshape(-1, x.shape[-1])
+    share_rows(threads, _softmax, len(rows), out.size, frozen(x, rows.shape, x.dtype), rows)
+    return out
+
+
+def write_masked_softmax(x: Any, mask: Any, out: Array, threads: int = 1) -> Array:
+    """Write the masked softmax of x into `out`, likewise."""
     M = x.shape[-1]
     rows = out.reshape(-1, M)
     full = np.broadcast_to(mask, (*mask.shape[:-1], M))
@@ -53,7 +61,7 @@ def largest(row: Array) -> Any:
 
 @compiled(STRICT)
 def exponentials(row: Array, shift: Any, out: Array) -> None:
-    """e^(row - shift), where shift is at least the largest element."""
+    """e^(row - shift), where shift is at least the largest element; `out` is other memory."""
     for i in range(row.size):
         out[i] = exp_negative(row[i] - shift)
 
@@ -84,9 +92,12 @@ def _masked_softmax(first: int, last: int, x: Array, mask: Array, which: Array, 
     for r in range(first, last):
         y, row, seen = out[r], x[r], mask[which[r]]
         for i in range(y.size):
-            y[i] = row[i] if seen[i] else nothing
+            value = row[i]  # read at all events: no branch, no scalar loop
+            y[i] = value if seen[i] else nothing
         most = largest(y)
-        exponentials(y, zero if most == nothing else most, y)
+        most = zero if most == nothing else most
+        for i in range(y.size):
+            y[i] = exp_negative(y[i] - most)
         sum_ = total(y)
         inverse = one / (one if sum_ == zero else sum_)
         for i in range(y.size):

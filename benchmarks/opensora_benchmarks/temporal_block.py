@@ -1,0 +1,188 @@
+"""A temporal STDiT3 block in float32 on NumPy, Numba and Torch eager, and where its time goes.
+
+python -m opensora_benchmarks.temporal_block [--threads 1] [--repeat 15] [--backends numpy,numba,torch] [--json FILE]
+
+All backends run in one process on the same weights and inputs, turn by turn, so that a busy moment of the machine hits
+all alike; the minimum of the turns counts. Each result is first held against NumPy's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENSORA_THREADS")
+BACKENDS = ("numpy", "numba", "torch")
+PRODUCTS = ("linear", "matmul")  # what BLAS does
+AGREEMENT = 1e-5  # relative distance to NumPy's result that float32 may leave
+
+
+class Size(NamedTuple):
+    """Batch, frames, patches of a frame, heads, channels of a head, tokens of the text."""
+
+    B: int
+    T: int
+    S: int
+    H: int
+    D: int
+    L: int
+
+
+SIZES = {
+    "embedded": Size(2, 5, 16, 4, 32, 24),  # the embedded model with guidance
+    "small": Size(1, 16, 64, 4, 72, 24),
+    "xl2": Size(1, 16, 256, 16, 72, 300),  # STDiT3-XL/2: 16 latent frames of 256x256 pixels
+}
+
+
+def block_call(backend: str, size: Size) -> tuple[Callable[[Any], Any], Any]:
+    """Return (a function of ops that runs the block once, the ops)."""
+    import numpy as np
+
+    from opensora_core import get_backend
+    from opensora_core.dit.blocks import STDiT3Block
+    from opensora_core.dit.config import STDiT3Config
+    from opensora_core.module import to_backend, tree_map
+    from opensora_core.nn.attention import KeysValues, Rope
+    from opensora_core.nn.embeddings import rope_frequencies, rope_tables
+    from opensora_core.nn.init import RandomInit
+
+    rng, (B, T, S, H, D, L) = np.random.default_rng(0), size
+    ops = get_backend(backend, device="cpu", dtype="float32")
+    config = STDiT3Config(hidden_size=H * D, num_heads=H, depth=1)
+    block = STDiT3Block.create(RandomInit(0), config, temporal=True)
+    block = tree_map(lambda w: w if w.any() else rng.standard_normal(w.shape).astype("f4") / H / D, block)
+    module = to_backend(ops, block)
+
+    def normal(*shape: int) -> Any:
+        return ops.asarray(rng.standard_normal(shape).astype("f4"))
+
+    x, modulation = normal(B, T, S, H * D), normal(B, 1, 6, H * D)
+    text = KeysValues(normal(B, H, L, D), normal(B, H, L, D))
+    mask = ops.asarray(np.arange(L)[None, None, None] < np.full((B, 1, 1, 1), L - L // 4))
+    rope = Rope(*rope_tables(ops, ops.asarray(rope_frequencies(D).astype("f4")), T))
+    return lambda on: module(on, x, modulation, text, mask, rope), ops
+
+
+def measure(size: Size, backends: Sequence[str], repeat: int) -> dict[str, Any]:
+    """Milliseconds of one block by backend, ratios of minima, and the time of every op."""
+    import numpy as np
+
+    calls = {name: block_call(name, size) for name in backends}
+    with _quiet():
+        results = {name: np.asarray(ops.to_numpy(run(ops)), "f8") for name, (run, ops) in calls.items()}
+        base = results[backends[0]]
+        for name, result in results.items():
+            distance = float(np.linalg.norm(result - base) / np.linalg.norm(base))
+            if not distance < AGREEMENT:
+                raise SystemExit(f"{name} is {distance:.1e} away from {backends[0]}: nothing to time")
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        parts: dict[str, list[Counter[str]]] = {name: [] for name in calls}
+        for _ in range(repeat):
+            for name, (run, ops) in calls.items():
+                start = time.perf_counter()
+                run(ops)
+                times[name].append(time.perf_counter() - start)
+                parts[name].append(_by_op(run, ops))
+    best = {name: min(seconds) for name, seconds in times.items()}
+    return {
+        "size": size._asdict(),
+        "milliseconds": {name: round(1e3 * seconds, 3) for name, seconds in best.items()},
+        "median_milliseconds": {name: round(1e3 * float(np.median(seconds)), 3) for name, seconds in times.items()},
+        "numba_speedup": {n: round(best[n] / best["numba"], 2) for n in best if "numba" in best and n != "numba"},
+        "ops_milliseconds": {name: _least(counts) for name, counts in parts.items()},
+    }
+
+
+def _by_op(run: Callable[[Any], Any], ops: Any) -> Counter[str]:
+    """Seconds in each op of one run, fused ops whole."""
+    from opensora_core.interpose import Interposer
+    from opensora_core.ops import FUSED
+
+    class Stopwatch(Interposer):
+        def run(self, op: str, args: tuple[Any, ...]) -> Any:
+            start = time.perf_counter()
+            result = super().run(op, args)
+            seconds["products" if op in PRODUCTS else op] += time.perf_counter() - start
+            return result
+
+    seconds: Counter[str] = Counter()
+    run(Stopwatch(ops, FUSED[:-2]))
+    return seconds
+
+
+def _least(counts: list[Counter[str]]) -> dict[str, float]:
+    """Least milliseconds of every op, largest first."""
+    least = {op: 1e3 * min(count[op] for count in counts) for op in counts[0]}
+    return {op: round(least[op], 3) for op in sorted(least, key=least.__getitem__, reverse=True)}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No garbage collector and no gradients while the clock runs."""
+    with contextlib.ExitStack() as stack:
+        if "torch" in sys.modules:
+            stack.enter_context(sys.modules["torch"].no_grad())
+        gc.disable()
+        stack.callback(gc.enable)
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description="Time a temporal STDiT3 block on several backends.")
+    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
+    parser.add_argument("--repeat", type=int, default=15, help="turns of every backend (default 15)")
+    parser.add_argument("--backends", default=",".join(BACKENDS), help="default: numpy,numba,torch")
+    parser.add_argument("--sizes", default=",".join(SIZES), help=f"of {', '.join(SIZES)} (default: all)")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    options = parser.parse_args(arguments)
+    sizes, backends = options.sizes.split(","), options.backends.split(",")
+    if unknown := set(sizes) - set(SIZES):
+        parser.error(f"--sizes: {', '.join(sorted(unknown))} is not one of {', '.join(SIZES)}")
+    if min(options.threads, options.repeat) < 1:
+        parser.error("--threads and --repeat must be at least 1")
+    wanted = dict.fromkeys(THREADS, str(options.threads))
+    if any(os.environ.get(name) != number for name, number in wanted.items()):
+        _again(wanted, list(sys.argv[1:] if arguments is None else arguments))  # read when libraries are loaded
+        return
+    from .machine import describe_machine
+
+    document: dict[str, Any] = {
+        "benchmark": "temporal_block", "dtype": "float32", "threads": options.threads, "turns": options.repeat,
+        "machine": describe_machine([name for name in ("numpy", "numba", "torch") if name in backends]), "sizes": {},
+    }  # fmt: skip
+    for name in sizes:
+        row = document["sizes"][name] = measure(SIZES[name], backends, options.repeat)
+        print(f"{name} {tuple(SIZES[name])}, {options.threads} thread(s): milliseconds a block (least of turns)")
+        for backend, milliseconds in row["milliseconds"].items():
+            parts = ", ".join(f"{op} {part:.2f}" for op, part in list(row["ops_milliseconds"][backend].items())[:6])
+            print(f"  {backend:6} {milliseconds:9.2f}   {parts}", flush=True)
+        print(f"  numba is faster by {row['numba_speedup']}", flush=True)
+    if options.json:
+        from opensora_core.serialization.atomic import atomic_file
+
+        with atomic_file(options.json) as temporary:
+            temporary.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _again(environment: dict[str, str], arguments: list[str]) -> None:
+    """Run in a process whose libraries start with the right number of threads, and which finds what is found here."""
+    settings = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-m", "opensora_benchmarks.temporal_block", *arguments], env=settings)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
