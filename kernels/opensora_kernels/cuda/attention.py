@@ -25,6 +25,22 @@ class Strided:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """What is done to queries and keys before they meet: norms by weights [D], rotation by float32 tables [L, D/2]."""
+
+    q_norm: Any = None
+    k_norm: Any = None
+    cos: Any = None
+    sin: Any = None
+    eps: float = 0.0
+
+    @property
+    def pointers(self) -> tuple[Any, ...]:
+        """The arrays as arguments of a launch."""
+        return tuple(map(optional, (self.q_norm, self.k_norm, self.cos, self.sin)))
+
+
+@dataclass(frozen=True)
 class AttentionKernels:
     """The attention kernels on one array library.
 
@@ -52,27 +68,22 @@ class AttentionKernels:
         """
         B, T, S, _, H, D = qkv.shape
         _check_head(D, cos)
-        qkv = dense_rows(self.xp, qkv, 16 if _on_tensor_cores(qkv) else 1)
-        weights = [
-            None if w is None else self.xp.ascontiguousarray(w.astype(qkv.dtype, copy=False)) for w in (q_norm, k_norm)
-        ]
-        if cos is not None:
-            cos, sin = (self.xp.ascontiguousarray(x.astype(np.float32, copy=False)) for x in (cos, sin))
         if qkv.size == 0:
             return self.xp.zeros((B, T, S, H, D), qkv.dtype)
+        qkv = dense_rows(self.xp, qkv, 16 if _on_tensor_cores(qkv) else 1)
+        q_norm, k_norm = (self._vector(w, qkv.dtype) for w in (q_norm, k_norm))
+        cos, sin = (self._vector(x, np.dtype(np.float32)) for x in (cos, sin))
+        prepared = Prepared(q_norm, k_norm, cos, sin, eps)
         out = self.xp.empty((B, T, S, H, D), qkv.dtype)
         if pattern == "temporal" and T <= TEMPORAL_FRAMES:
-            self._temporal(qkv, out, *weights, cos, sin, eps)
+            self._temporal(qkv, out, prepared)
             return out
-        if pattern == "full" and B * T * S * H * D and qkv.strides[1] != S * qkv.strides[2]:
+        if pattern == "full" and qkv.strides[1] != S * qkv.strides[2]:  # frames must follow each other as tokens do
             qkv = self.xp.array(qkv, order="C", copy=True)
-        sizes = {"spatial": (B, T, S), "temporal": (B, S, T), "full": (B, 1, T * S)}[pattern]
-        axes = {"spatial": (0, 1, 2), "temporal": (0, 2, 1), "full": (0, 1, 2)}[pattern]
+        outer, inner, L = {"spatial": (B, T, S), "temporal": (B, S, T), "full": (B, 1, T * S)}[pattern]
+        axes = (0, 2, 1) if pattern == "temporal" else (0, 1, 2)
         q, k, v = (_tokens(qkv[:, :, :, i], axes) for i in range(3))
-        prepared = (*weights, cos, sin, eps)
-        self._flash(
-            q, k, v, _tokens(out, axes), (*sizes[:2], H, sizes[2], sizes[2]), None, None, None, prepared, D**-0.5
-        )
+        self._flash(q, k, v, _tokens(out, axes), (outer, inner, H, L, L), D**-0.5, prepared)
         return out
 
     def attention(
@@ -104,19 +115,15 @@ class AttentionKernels:
         outer, inner, H = sizes = _three(lead)
         alignment = 16 if _on_tensor_cores(q) else 1
         rows = [self._rows(x, lead, sizes, alignment) for x in (q, k, v)]
-        out = (
-            self.xp.zeros((outer, inner, L, H, D), q.dtype)
-            if M == 0
-            else self.xp.empty((outer, inner, L, H, D), q.dtype)
-        )
+        out = (self.xp.empty if M else self.xp.zeros)((outer, inner, L, H, D), q.dtype)
         lse = self.xp.full((outer, inner, H, L), -math.inf, np.float32) if with_lse else None
         if mask is not None:
             mask = self.xp.broadcast_to(mask, (*lead, L, M)).reshape((*sizes, L, M)).view(np.uint8)
         if out.size and M:
+            q, k, v = rows
             o = Strided(out, _pick(element_strides(out), (0, 1, 2, 3)))
             scale = D**-0.5 if scale is None else scale
-            nothing = (None, None, None, None, 0.0)
-            self._flash(*rows, o, (outer, inner, H, L, M), lse, mask, lengths, nothing, scale)
+            self._flash(q, k, v, o, (outer, inner, H, L, M), scale, Prepared(), lse, mask, lengths)
         result = self.xp.moveaxis(out, 3, 2).reshape((*lead, L, D))
         return (result, lse.reshape((*lead, L))) if lse is not None else result
 
@@ -125,15 +132,19 @@ class AttentionKernels:
         x = self.xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape((*sizes, *x.shape[-2:]))
         return Strided(x, _pick(element_strides(x), (0, 1, 3, 2)))
 
-    def _temporal(self, qkv: Any, out: Any, q_norm: Any, k_norm: Any, cos: Any, sin: Any, eps: float) -> None:
+    def _vector(self, x: Any, dtype: np.dtype[Any]) -> Any:
+        """Weights or tables in the dtype that kernels read, dense; None stays None."""
+        return None if x is None else self.xp.ascontiguousarray(x.astype(dtype, copy=False))
+
+    def _temporal(self, qkv: Any, out: Any, prepared: Prepared) -> None:
         B, T, S, _, H, D = qkv.shape
         numbers = (*map(np.int32, (B, T, S, H)),)
         strides = (*map(np.int64, element_strides(qkv)[:5]),)
-        arrays = (qkv, out, *map(optional, (q_norm, k_norm, cos, sin)))
-        last = (np.float32(D**-0.5), np.float32(eps))
+        arrays = (qkv, out, *prepared.pointers)
+        last = (np.float32(D**-0.5), np.float32(prepared.eps))
         if _on_tensor_cores(qkv):
             frames = 16 if T <= 16 else 32
-            tables = 4 * (2 * D + (2 * T * _padded_floats(D // 2) if cos is not None else 0))
+            tables = 4 * (2 * D + (2 * T * _padded_floats(D // 2) if prepared.cos is not None else 0))
             a_warp = 2 * 3 * frames * _padded_row(D)
             warps = next(w for w in (4, 2, 1) if w == 1 or tables + w * a_warp <= EVERY_GPU)
             kernel = self.get_kernel(
@@ -155,25 +166,20 @@ class AttentionKernels:
         v: Strided,
         o: Strided,
         sizes: tuple[int, int, int, int, int],
-        lse: Any,
-        mask: Any,
-        lengths: Any,
-        prepared: tuple[Any, Any, Any, Any, float],
         scale: float,
+        prepared: Prepared,
+        lse: Any = None,
+        mask: Any = None,
+        lengths: Any = None,
     ) -> None:
         """sizes: outer, inner, heads, queries, keys. mask: bytes [outer, inner, heads, queries, keys], any strides."""
         outer, inner, H, L, M = sizes
         D = q.array.shape[-1]
-        *preparation, eps = prepared
-        arrays = (q.array, k.array, v.array, o.array, *map(optional, (lse, mask, lengths, *preparation)))
-        strides = [
-            *q.strides,
-            *k.strides,
-            *v.strides,
-            *o.strides,
-            *(element_strides(mask) if mask is not None else (0,) * 5),
-        ]
-        args = (*arrays, *map(np.int32, (L, M, inner)), *map(np.int64, strides), np.float32(scale), np.float32(eps))
+        arrays = (q.array, k.array, v.array, o.array, *map(optional, (lse, mask, lengths)), *prepared.pointers)
+        seen = (0,) * 5 if mask is None else element_strides(mask)
+        strides = map(np.int64, (*q.strides, *k.strides, *v.strides, *o.strides, *seen))
+        args: tuple[Any, ...] = (*arrays, *map(np.int32, (L, M, inner)), *strides)
+        args += (np.float32(scale), np.float32(prepared.eps))
         if _on_tensor_cores(q.array):
             keys, rows = _keys_in_tile(D), 16 * FLASH_WARPS
             name = f"flash_attention<{c_type(q.array)}, {D}, {FLASH_WARPS}>"
@@ -195,7 +201,7 @@ def _check_head(D: int, cos: Any) -> None:
 
 
 def _on_tensor_cores(x: Any) -> bool:
-    return x.dtype.itemsize == 2 and x.shape[-1] % 8 == 0
+    return bool(x.dtype.itemsize == 2 and x.shape[-1] % 8 == 0)
 
 
 def _tokens(x: Any, axes: tuple[int, int, int]) -> Strided:

@@ -276,7 +276,6 @@ __global__ void __launch_bounds__(128) flash_attention_plain(PARAMETERS, int D) 
 #pragma unroll
         for (int r = 0; r < ROWS; r++) sums[r][c] += weights[r * KEYS + j] * y;
       }
-    __syncwarp();  // before the next tile overwrites the weights
   }
 #pragma unroll
   for (int r = 0; r < ROWS; r++) {

@@ -7,7 +7,7 @@ It has the calls of `cupy.RawModule`, so that host code written for CuPy runs on
 """
 
 from .compiler import CompileError, cache_folder
-from .memory import guarded, poisoned
+from .memory import GuardedNumPy, guarded, poisoned
 from .module import COUNTERS, SCHEDULES, EmulatedKernel, EmulatedModule, LaunchError, schedule
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "CompileError",
     "EmulatedKernel",
     "EmulatedModule",
+    "GuardedNumPy",
     "LaunchError",
     "cache_folder",
     "guarded",

@@ -33,3 +33,22 @@ def poisoned(shape: tuple[int, ...], dtype: Any, *, guard: bool = True) -> Any:
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     array = np.full(size, 0xFF, np.uint8).view(dtype).reshape(shape)
     return guarded(array) if guard else array
+
+
+class GuardedNumPy:
+    """NumPy for host code, but new arrays end at a page nobody may touch, and empty ones are poisoned."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+        """An array of NaN, guarded."""
+        return poisoned(shape, dtype)
+
+    def full(self, shape: tuple[int, ...], value: Any, dtype: Any = None) -> Any:
+        """As NumPy's, guarded."""
+        return guarded(np.full(shape, value, dtype))
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+        """As NumPy's, guarded."""
+        return guarded(np.zeros(shape, dtype))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opensora_kernels.cuda.attention import AttentionKernels
-from opensora_kernels.emulation import SCHEDULES, guarded, schedule
+from opensora_kernels.emulation import SCHEDULES, GuardedNumPy, guarded, schedule
 from tests.kernels.cuda.emulated import DTYPES, Emulated, assert_attends, norms, tables, video, wide
 
 FILE = "flash_attention.cu"
@@ -25,7 +25,7 @@ def emulated():
 
 @pytest.fixture(scope="module")
 def kernels(emulated):
-    return AttentionKernels(np, emulated)
+    return AttentionKernels(GuardedNumPy(), emulated)
 
 
 def rows(rng, shape, t):
@@ -200,7 +200,7 @@ def test_rope_wants_pairs(kernels):
 @pytest.mark.parametrize(("t", "D"), BOTH)
 def test_no_undefined_behaviour(t, D):
     name = f"flash_attention<{t}, {D}, 4>" if t != "float" else f"flash_attention_plain<{t}, 3>"
-    kernels = AttentionKernels(np, Emulated({FILE: [name]}, sanitize=True))
+    kernels = AttentionKernels(GuardedNumPy(), Emulated({FILE: [name]}, sanitize=True))
     rng = np.random.default_rng(12)
     q, k, v = qkv_of(12, t, (1, 2), 19, 70, D)
     mask = rng.random((1, 1, 1, 70)) < 0.5

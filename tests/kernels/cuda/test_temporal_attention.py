@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from opensora_kernels.cuda.attention import AttentionKernels
-from opensora_kernels.emulation import SCHEDULES, LaunchError, guarded, schedule
+from opensora_kernels.emulation import SCHEDULES, GuardedNumPy, LaunchError, guarded, schedule
 from tests.kernels.cuda.emulated import DTYPES, Emulated, assert_attends, norms, tables, video
 
 FILE = "temporal_attention.cu"
@@ -26,7 +26,7 @@ def attend(emulated, qkv, *prepared):
     """The result on a guarded, read-only copy, and the truth's judgement of it."""
     qkv = guarded(qkv)
     qkv.flags.writeable = False
-    out = AttentionKernels(np, emulated).attention_3d(qkv, "temporal", *prepared)
+    out = AttentionKernels(GuardedNumPy(), emulated).attention_3d(qkv, "temporal", *prepared)
     assert_attends(out, "attention_3d", qkv, "temporal", *prepared)
     return out
 
@@ -93,7 +93,7 @@ def test_each_preparation_alone(emulated, given, t, D):
 def test_any_strides(emulated):
     """Views of larger and transposed arrays are read where they lie; unaligned ones are copied."""
     rng = np.random.default_rng(2)
-    kernels = AttentionKernels(np, emulated)
+    kernels = AttentionKernels(GuardedNumPy(), emulated)
     whole = video(rng, 2, 6, 4, 5, 72, DTYPES["__nv_bfloat16"])
     for qkv in (
         whole[:, ::2],
