@@ -56,7 +56,7 @@ def _apply(name: str, rng: np.random.Generator, mask: Mask) -> Mask:
         mask[rng.integers(0, 2) :: 2] = False
         return mask
     extent, _, place = name.partition("_")
-    most = {"image": 1, "quarter": max(T // 4, 1), "any": T - 1}[extent]
+    most = T - 1 if extent == "any" else max(T // 4, 1)
     n = 1 if extent == "image" else int(rng.integers(1, most + 1))
     if place == "random":
         start = int(rng.integers(0, T - n + 1))
