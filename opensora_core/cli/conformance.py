@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-from .options import Argument, Option
+from .options import Argument, Option, search_current_folder
 from .screen import Screen, columns
 
 
@@ -36,8 +34,7 @@ def conformance(
     from ..testing.conformance import conformance as run
     from ..testing.conformance import junit_xml
 
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does, so that a module of this folder is found
+    search_current_folder(target)
     chosen = [name.strip() for name in dtypes.split(",")]
     with atomic_file(junit) if junit else nullcontext() as file:
         with screen.progress("conformance", report=True) as advance:

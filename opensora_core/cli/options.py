@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,24 @@ if TYPE_CHECKING:
     from ..pipelines.opensora import OpenSora
 
 Argument, Option = typer.Argument, typer.Option
+
+
+def find_backend(name: str, device: str | None = None, dtype: str | None = None) -> Ops:
+    """Return a backend by name, or "module:Class" of a module that is installed or lies in the current folder."""
+    from ..registry import automatic, get_backend
+
+    name = automatic() if name == "auto" else name
+    search_current_folder(name)
+    return get_backend(name, device=device, dtype=dtype)
+
+
+def search_current_folder(backend: str) -> None:
+    """Let the module of a "module:Class" be found in the current folder, after everything that is installed.
+
+    Other names leave the search alone: a folder here that is called torch is not PyTorch.
+    """
+    if ":" in backend and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 @dataclass(frozen=True)
@@ -36,9 +56,7 @@ class BackendOptions:
 
     def ops(self, screen: Screen, dtype: str | None = None) -> Ops:
         """Return the backend; says which one `auto` picked."""
-        from ..registry import get_backend
-
-        ops = get_backend(self.backend, device=self.device, dtype=dtype)
+        ops = find_backend(self.backend, self.device, dtype)
         if self.backend == "auto":
             screen.say(f"backend: {ops.name} on {ops.device} in {ops.dtype}, picked by --backend auto")
         return ops

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from .options import Argument, Option, SamplingOptions, SizeOptions
+from .options import Argument, Option, SamplingOptions, SizeOptions, find_backend
 from .saving import check_picture
 from .screen import Screen, columns
 from .threads import limit_threads
@@ -65,13 +65,12 @@ def parity(
     from ..parity import parity as run
     from ..parity.picture import check_drawing, draw
     from ..parity.runner import PROMPT
-    from ..registry import get_backend
 
     if png is not None:
         check_picture(png)
         check_drawing()
-    trusted = get_backend(reference, device=reference_device, dtype=dtype)
-    compared = get_backend(candidate, device=device, dtype=dtype)
+    trusted = find_backend(reference, reference_device, dtype)
+    compared = find_backend(candidate, device, dtype)
     options: dict[str, Any] = {**size.settings(), **sampling.settings()}
     if image is not None:
         options["image"] = read_image(image)

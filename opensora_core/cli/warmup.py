@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from .options import find_backend
 from .screen import Screen, columns
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ def warmup(
 
     Example: opensora warmup --backend cuda --dtype bfloat16
     """
-    from ..registry import get_backend
-
-    ops = get_backend(backend, device=device, dtype=dtype)
+    ops = find_backend(backend, device, dtype)
     seconds = {}
     with screen.progress(f"warming up {ops.name}", report=True) as advance:
         tasks = {"kernels": getattr(ops, "warmup", None), "a small model": lambda: run_small_model(ops)}

@@ -81,6 +81,24 @@ def recipe(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
+MINE = """
+from opensora_backends.numpy_ops import NumpyOps
+
+class Mine(NumpyOps):
+    def silu(self, x):
+        return super().silu(x) * x.dtype.type(2)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A backend, wrong in one op, in a module of the folder in which the command runs."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    name = f"mine_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(MINE)
+    return f"{name}:Mine"
+
+
 def process_arguments(arguments: Sequence[object]) -> dict[str, Any]:
     """What subprocess needs to start the program on its own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENSORA_", "NO_COLOR", "FORCE_COLOR"))}

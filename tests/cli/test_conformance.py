@@ -10,22 +10,7 @@ import pytest
 
 from .conftest import Run, document
 
-MINE = """
-from opensora_backends.numpy_ops import NumpyOps
-
-class Mine(NumpyOps):
-    def silu(self, x):
-        return super().silu(x) * x.dtype.type(2)
-"""
 WRONG = "ops/silu/float32/values"
-
-
-@pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A backend in a module of the folder in which the command runs."""
-    name = f"mine_{abs(hash(tmp_path))}"
-    (tmp_path / f"{name}.py").write_text(MINE)
-    return f"{name}:Mine"
 
 
 def test_a_right_backend_passes(opensora: Run) -> None:
