@@ -187,8 +187,9 @@ def test_recheck_runs_one_check_again():
     recheck("vanilla", "blocks/timestep_embedder/float32/values")
     with pytest.raises(AssertionError, match=f"{WRONG}: error"):
         recheck(Wrong, WRONG)
-    with pytest.raises(InvalidInputError, match="there is no check 'ops/silu/float32/value'; the nearest is"):
-        recheck("numpy", "ops/silu/float32/value")
+    for wrong, near in (("ops/silu/float32/value", WRONG), ("ops/sliu/float32/values", WRONG), ("ops/erf", "ops/erf/")):
+        with pytest.raises(InvalidInputError, match=f"^there is no check '{wrong}'; the nearest is '{near}"):
+            recheck("numpy", wrong)
 
 
 # ---------------------------------------------------------------------- xfail

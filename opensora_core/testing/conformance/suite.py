@@ -18,7 +18,7 @@ from .op_group import OpGroup
 from .report import Report
 from .target import Target, open_target
 from .whole_model import model_programs, train_programs
-from .xfail import check_xfails, read_xfails
+from .xfail import check_xfails, read_xfails, require_known
 
 Progress = Callable[[int, int, str], None]
 Xfails = str | Path | Mapping[str, str] | None
@@ -33,6 +33,11 @@ def groups() -> dict[Level, tuple[Group, ...]]:
         "model": tuple(model_programs()),
         "train": tuple(train_programs()),
     }
+
+
+def all_checks() -> list[str]:
+    """Names of all checks, in every dtype."""
+    return [check for level in groups().values() for group in level for check in group.checks(DTYPES)]
 
 
 def conformance(
@@ -70,7 +75,7 @@ class Suite:
 
     def __init__(self, target: Target, settings: Settings, xfail: Xfails = None) -> None:
         self.target, self.settings = target, settings
-        known = [check for level in groups().values() for group in level for check in group.checks(DTYPES)]
+        known = all_checks()
         given = {} if xfail is None else xfail
         self.xfails = check_xfails(given, known) if isinstance(given, Mapping) else read_xfails(given, known)
         self._done: dict[str, list[Outcome]] = {}
@@ -114,9 +119,9 @@ class Suite:
 
 def recheck(target: str | type[Ops] | Ops, check: str, examples: int = 30) -> None:
     """Run one check again; raises AssertionError, saying why, unless it passes, InvalidInputError if there is none."""
+    require_known(check, all_checks())
     name = "/".join(check.split("/")[:2])
     found = [group for level in groups().values() for group in level if group.name == name]
-    check_xfails({check: "named"}, [c for group in found for c in group.checks(DTYPES)] or ["ops/softmax/signature"])
     dtypes = [dtype for dtype in DTYPES if f"/{dtype}/" in check] or DTYPES
     suite = Suite(open_target(target), check_settings(examples, dtypes))
     [outcome] = [o for o in suite.run(found[0], found) if o.id == check]

@@ -26,7 +26,7 @@ def read_xfails(path: str | Path, known: Collection[str]) -> dict[str, str]:
             check, reason = _parse(text, f"{path}, line {number}")
             if check in found:
                 raise InvalidInputError(f"{path}, line {number}: {check} is listed twice")
-            _require_known(check, known, f"{path}, line {number}")
+            require_known(check, known, f"{path}, line {number}: ")
             found[check] = reason
     return found
 
@@ -34,10 +34,17 @@ def read_xfails(path: str | Path, known: Collection[str]) -> dict[str, str]:
 def check_xfails(xfails: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
     """Xfails given as a mapping, held to the same rules."""
     for check, reason in xfails.items():
-        _require_known(check, known, "xfail")
+        require_known(check, known, "xfail: ")
         if not str(reason).strip():
             raise InvalidInputError(f"xfail: {check} needs a reason")
     return dict(xfails)
+
+
+def require_known(check: str, known: Collection[str], where: str = "") -> None:
+    """Raise InvalidInputError, naming the nearest one, for a check that does not exist; where: begins the message."""
+    if check not in known:
+        near = get_close_matches(check, known, 1, cutoff=0.0)
+        raise InvalidInputError(f"{where}there is no check {check!r}; the nearest is {near[0]!r}")
 
 
 def _parse(text: str, where: str) -> tuple[str, str]:
@@ -45,9 +52,3 @@ def _parse(text: str, where: str) -> tuple[str, str]:
     if not (check and bar and reason):
         raise InvalidInputError(f"{where}: {text!r} must be 'check | reason', such as ops/erf/float16/values | no erf")
     return check, reason
-
-
-def _require_known(check: str, known: Collection[str], where: str) -> None:
-    if check not in known:
-        near = get_close_matches(check, known, 1, cutoff=0.0)
-        raise InvalidInputError(f"{where}: there is no check {check!r}; the nearest is {near[0]!r}")
