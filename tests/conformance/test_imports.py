@@ -28,6 +28,8 @@ LAYERS = (  # of the core, from the bottom up; the language below them is the mo
     {"testing"},
     {"cli"},
 )
+CORE = ROOT / "opensora_core"
+PACKAGES = sorted(p.parent.name for p in CORE.glob("*/__init__.py"))
 FILES = [(folder, path) for folder in FORBIDDEN for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -45,19 +47,27 @@ def test_a_file_imports_only_along_the_arrows(folder, path):
     assert set(imported(path)) & FORBIDDEN[folder] == set()
 
 
-def relatives(path):
-    """Packages of the core that a file imports from other packages."""
+def core_packages(path):
+    """Packages of the core that a file of the core imports from, the modules without a package left out."""
+    here = ["opensora_core", *path.relative_to(CORE).parts[:-1]]
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 2:
-            yield (node.module or "").partition(".")[0]
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1]
+            for name in [node.module] if node.module else [alias.name for alias in node.names]:
+                yield from (package for package in [*base, *name.split(".")][1:2] if package in PACKAGES)
 
 
-@pytest.mark.parametrize("package", sorted(p.parent.name for p in (ROOT / "opensora_core").glob("*/__init__.py")))
+def test_imports_are_resolved_from_any_depth():
+    assert set(core_packages(CORE / "testing" / "conformance" / "blocks.py")) == {"dit", "nn", "testing", "text", "vae"}
+    assert set(core_packages(CORE / "interpose" / "costs" / "traffic.py")) == {"interpose"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_of_the_core_imports_only_from_the_layers_below(package):
     layer = next(i for i, packages in enumerate(LAYERS) if package in packages)
     above = set().union(*LAYERS[layer:]) - (LAYERS[0] if layer == 0 else {package})
-    for path in (ROOT / "opensora_core" / package).glob("*.py"):
-        assert set(relatives(path)) & above == set(), path
+    for path in (CORE / package).rglob("*.py"):
+        assert set(core_packages(path)) & above == set(), path
 
 
 @pytest.mark.parametrize("path", [p for f, p in FILES if f == "opensora_core" and "testing" not in p.parts])
