@@ -11,7 +11,7 @@ from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.errors import FileFormatError, InvalidInputError
 from opensora_core.testing.rounding import ROUNDING
 from opensora_core.testing.table import TABLE
-from opensora_core.testing.tolerances import published
+from opensora_core.testing.tolerances import Figure, Tolerances, published
 from opensora_core.testing.tolerances.__main__ import PAGE, PUBLISHED, main
 from opensora_core.testing.tolerances.measure import MEASURED, accuracies, backends, batch, measure, summarise
 from opensora_core.testing.tolerances.page import END, START, tables, write
@@ -96,6 +96,11 @@ def test_figures_of_one_op_can_be_replaced():
     assert changed.of("log", "float32") == FIGURES.of("log", "float32")
     with pytest.raises(InvalidInputError, match="measure all ops"):
         FIGURES.updated(replace(new, about={"draws": 10}), list(MEASURED))
+
+
+def test_an_error_as_large_as_the_result_is_shown_as_all_of_it():
+    measured = {("exp", "float32", "numpy"): Figure(0.3, 0.5, 1e-7, 2e30, 0)}
+    assert "| exp | 0.30 / 0.50 | 1.0e-07 / all |" in tables(Tolerances(FIGURES.about, measured))
 
 
 def test_tables_go_between_the_markers(tmp_path):

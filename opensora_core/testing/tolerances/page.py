@@ -39,7 +39,12 @@ def _table(tolerances: Tolerances, dtype: str) -> str:
 
 def _cells(f: Figure) -> str:
     ratio = f"{f.ratio_p999:.2f} / {f.ratio_max:.2f}" if f.ratio_max else "0"
-    return f"{ratio} | {f.relative_p999:.1e} / {f.relative_max:.1e}" if f.relative_max else f"{ratio} | 0"
+    return f"{ratio} | {_share(f.relative_p999)} / {_share(f.relative_max)}" if f.relative_max else f"{ratio} | 0"
+
+
+def _share(error: float) -> str:
+    """A relative error; of a truth that is nearly 0 no digit is right, and how many times too large says nothing."""
+    return f"{error:.1e}" if error < 1 else "all"
 
 
 def _errs(tolerances: Tolerances, op: str) -> bool:
