@@ -43,7 +43,18 @@ def test_help_loads_nothing_heavy_and_names_every_verb(process):
     assert subprocess.run([settings["args"][0], "-c", code], env=settings["env"], capture_output=True).stdout == b"[]\n"
     done = process("--help", COLUMNS="100")
     assert done.returncode == 0
-    for verb in ("generate", "animate", "extend", "info", "backends", "warmup", "doctor", "verify", "train", "evaluate"):
+    for verb in (
+        "generate",
+        "animate",
+        "extend",
+        "info",
+        "backends",
+        "warmup",
+        "doctor",
+        "verify",
+        "train",
+        "evaluate",
+    ):
         assert verb in done.stdout
 
 

@@ -1,0 +1,155 @@
+"""How long the ops of an STDiT3 step take, by us and by Torch (SDPA's backends, eager, torch.compile); the copy speed.
+
+Calls go through several sets of arrays, together larger than the caches. Times are of CUDA graphs of those calls, so of
+the GPU alone; rows say "calls" where recording was not possible, which include Python's part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from device import Check
+
+CACHE = 2**28  # bytes that the sets of arrays exceed together; an H100 has 50 MB of L2
+HIDDEN, HEADS, D = 1152, 16, 72
+
+
+def run(check: Check) -> dict[str, Any]:
+    """Time every case by every provider."""
+    shape = {"T": 15, "S": 1620} if not check.dry else {"T": 3, "S": 4}
+    copy = _copy_speed(check)
+    rows = []
+    for case in _cases(check, **shape):
+        for name, calls, graph in case["providers"]:
+            try:
+                seconds, mode = check.seconds(calls, graph)
+            except Exception as error:
+                words = f"{type(error).__name__}: {str(error)[:200]}"
+                rows.append({"op": case["op"], "provider": name, "error": words})
+                continue
+            row = {"op": case["op"], "provider": name, "us": round(seconds * 1e6, 2), "mode": mode}
+            row["of_copy_speed"] = round(case["bytes"] / seconds / copy, 3)
+            if case["flops"]:
+                row["tflops"] = round(case["flops"] / seconds / 1e12, 2)
+            rows.append(row)
+            print(row, flush=True)
+    return {"shape": shape, "copy_bytes_per_s": copy, "rows": rows}
+
+
+def _copy_speed(check: Check) -> float:
+    """Bytes read and written per second by a copy on the device."""
+    xp, n = check.xp, 2**28 if not check.dry else 2**16
+    source, target = xp.zeros(n, np.float32), xp.empty(n, np.float32)
+
+    def copy() -> None:
+        target[...] = source
+
+    seconds, _ = check.seconds([copy] * (4 if not check.dry else 1), check.cupy_graph)
+    return 2 * source.nbytes / seconds
+
+
+def _cases(check: Check, T: int, S: int) -> Iterator[dict[str, Any]]:
+    tokens = T * S * HIDDEN * 2  # bytes of one tensor in bfloat16
+    heads = HEADS if not check.dry else 2
+    qkv = (1, T, S, 3, heads, D)
+    for pattern, length in (("temporal", T), ("spatial", S)):
+        flops = 4 * T * S * length * heads * D
+        run_ours = lambda o, x, q, k, c, s, p=pattern: o.attention_3d(x, p, q, k, c, s)  # noqa: E731
+        run_torch = lambda t, x, q, k, c, s, p=pattern: _torch_attention_3d(t, x, p, q, k, c, s)  # noqa: E731
+        tables = ((D,), (D,), (length, D // 2), (length, D // 2))
+        yield _case(check, f"attention_3d {pattern}", (qkv, *tables), run_ours, run_torch, 4 * tokens, flops)
+    cross = ((1, heads, T * S, D), (1, heads, 300, D), (1, heads, 300, D))
+    flops = 4 * T * S * 300 * heads * D
+    yield _case(check, "attention cross 300", cross, _ours_attention, _torch_sdpa, 2 * tokens, flops, sdpa=True)
+    long, wide = (8192, 24) if not check.dry else (8, 2)
+    full, size, flops = ((1, wide, long, 128),) * 3, 8 * wide * long * 128, 4 * wide * long**2 * 128
+    yield _case(check, "attention full D=128", full, _ours_attention, _torch_sdpa, size, flops, sdpa=True)
+    rows = ((1, T * S, HIDDEN), (1, 1, HIDDEN), (1, 1, HIDDEN))
+    yield _case(check, "modulate", rows, lambda o, x, a, b: o.modulate(x, a, b), _torch_modulate, 2 * tokens, 0)
+    yield _case(check, "gelu", ((1, T * S, 4 * HIDDEN),), lambda o, x: o.gelu(x), _torch_gelu, 8 * tokens, 0)
+    linear, flops = ((T * S, HIDDEN), (3 * HIDDEN, HIDDEN)), 6 * T * S * HIDDEN**2
+    yield _case(check, "linear qkv", linear, lambda o, x, w: o.linear(x, w), lambda t, x, w: x @ w.T, 4 * tokens, flops)
+
+
+def _case(
+    check: Check, op: str, shapes: tuple[tuple[int, ...], ...], ours: Callable[..., Any], theirs: Callable[..., Any],
+    size: int, flops: int, sdpa: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """One op by every provider, on as many sets of arrays as outgrow the cache."""
+    sets = 1 if check.dry else max(2, min(16, -(-CACHE // size)))
+    ops = check.backend("cuda:0", "bfloat16")
+    host = [np.random.default_rng(i).standard_normal(s, np.float32) for i, s in enumerate(shapes)]
+    arrays = [[ops.asarray(x, "bfloat16") for x in host] for _ in range(sets)]
+    providers = [("opensora", [lambda a=a: ours(ops, *a) for a in arrays], check.cupy_graph)]
+    if not check.dry:
+        composed = _composed(ops)
+        providers.append(("opensora composed", [lambda a=a: ours(composed, *a) for a in arrays], check.cupy_graph))
+    if (torch := check.torch) is not None:
+        tensors = [[ops.to_torch(x) for x in a] for a in arrays]
+        providers += _torch_providers(check, torch, tensors, theirs, sdpa)
+    return {"op": op, "bytes": size, "flops": flops, "providers": providers}
+
+
+def _composed(ops: Any) -> Any:
+    """The same backend with the default compositions in place of kernels."""
+    from opensora_backends.cuda_kernels import Kernels
+
+    plain = type(ops)(ops.device, ops.dtype)
+    object.__setattr__(plain, "_kernels", Kernels(ops._lib, 0, "none"))
+    return plain
+
+
+def _torch_providers(check: Check, torch: Any, tensors: Any, theirs: Callable[..., Any], sdpa: bool) -> list[Any]:
+    eager = [lambda a=a: theirs(torch, *a) for a in tensors]
+    found = [("torch eager", eager, check.torch_graph)]
+    if not check.dry:
+        program = torch.compile(lambda *a: theirs(torch, *a), dynamic=False)
+        found.append(("torch compile", [lambda a=a: program(*a) for a in tensors], check.torch_graph))
+    if sdpa and not check.dry:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        for kind in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):
+
+            def by(a: Any, kind: str = kind) -> Any:
+                with sdpa_kernel(getattr(SDPBackend, kind)):
+                    return theirs(torch, *a)
+
+            found.append((f"torch {kind.lower()}", [lambda a=a, by=by: by(a) for a in tensors], check.torch_graph))
+    return found
+
+
+def _ours_attention(ops: Any, q: Any, k: Any, v: Any) -> Any:
+    return ops.attention(q, k, v)
+
+
+def _torch_sdpa(torch: Any, q: Any, k: Any, v: Any) -> Any:
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def _torch_modulate(torch: Any, x: Any, shift: Any, scale: Any) -> Any:
+    return torch.nn.functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+
+
+def _torch_gelu(torch: Any, x: Any) -> Any:
+    return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def _torch_attention_3d(torch: Any, qkv: Any, pattern: str, q_norm: Any, k_norm: Any, cos: Any, sin: Any) -> Any:
+    """As Open-Sora writes it: norm, rope, SDPA, with the permutations around it."""
+    q, k, v = (x.permute((0, 2, 3, 1, 4) if pattern == "temporal" else (0, 1, 3, 2, 4)) for x in qkv.unbind(3))
+    q, k = (_torch_rms(torch, x) * w for x, w in ((q, q_norm), (k, k_norm)))
+    q, k = (_torch_rope(torch, x, cos, sin) for x in (q, k))
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    return out.permute((0, 3, 1, 2, 4) if pattern == "temporal" else (0, 1, 3, 2, 4)).contiguous()
+
+
+def _torch_rms(torch: Any, x: Any) -> Any:
+    wide = x.float()
+    return (wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+
+
+def _torch_rope(torch: Any, x: Any, cos: Any, sin: Any) -> Any:
+    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
+    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
