@@ -20,6 +20,7 @@ from ..ops import Ops
 from ..serialization.atomic import atomic_file
 from ..training.codec_file import load_codec
 from ..training.recipe import Recipe, load_recipe
+from ..training.repatch import repatched
 from ..training.text_file import load_text_encoder
 from ..training.trainer import Progress, Trainer
 from .config import OpenSoraConfig
@@ -122,7 +123,7 @@ def assemble(
 
     text_encoder, codec: files of `text_pretraining`, and of `fit_codec` or `refiner`, in place of the folder's parts;
     with both, no folder is needed. The denoiser is the recipe's, untrained, or with `keep_denoiser` the folder's, which
-    the recipe must describe.
+    the recipe must describe, but for patches that may be smaller (see `repatched`).
     """
     config, state = OpenSoraConfig.preset("embedded"), {}
     if init is not None or text_encoder is None or codec is None or keep_denoiser:
@@ -137,7 +138,9 @@ def assemble(
         config = replace(config, codec=block_codec.config)
         state = _with_part(state, "codec", block_codec)
     model = OpenSora(around(config, recipe), backend=ops)
-    if not keep_denoiser:
+    if keep_denoiser:
+        state = _with_smaller_patches(state, config, model.config)
+    else:
         fresh = {name: array for name, array in model.state_dict().items() if name.startswith("denoiser.")}
         state = {**_without(state, "denoiser"), **fresh}
     model.load_state_dict(state)
@@ -147,6 +150,15 @@ def assemble(
 def _with_part(state: dict[str, Any], part: str, module: Any) -> dict[str, Any]:
     weights = {f"{part}.{name}": array for name, array in state_dict(module).items()}
     return {**_without(state, part), **weights}
+
+
+def _with_smaller_patches(state: dict[str, Any], old: OpenSoraConfig, new: OpenSoraConfig) -> dict[str, Any]:
+    if old.denoiser.patch_size == new.denoiser.patch_size:
+        return state
+    prefix = "denoiser."
+    weights = {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+    made = repatched(weights, old.denoiser, new.denoiser)
+    return {**state, **{prefix + name: array for name, array in made.items()}}
 
 
 def _without(state: dict[str, Any], part: str) -> dict[str, Any]:

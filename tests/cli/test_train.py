@@ -60,6 +60,17 @@ def test_a_warm_start_needs_weights_of_the_recipes_denoiser(opensora, nano, reci
     assert not Path("run").exists()
 
 
+def test_a_warm_start_may_make_the_patches_smaller(opensora, nano, recipe):
+    finer = Path(recipe(steps=1))
+    finer.write_text(finer.read_text().replace("depth = 1", "depth = 1\npatch_size = [1, 1, 2]"))
+    result = opensora("train", "-c", finer, "-o", "run", "--init", nano, "--warm-start", *ON_NUMPY)
+    assert result.exit_code == 0, result.stderr
+    old, new = weights(nano), weights("run/model")
+    patches = "denoiser.x_embedder.proj.weight"
+    assert (old[patches].shape[2:], new[patches].shape[2:]) == ((1, 2, 2), (1, 1, 2))
+    assert_allclose(new[patches], old[patches].sum(3, keepdims=True), atol=0.01)  # one step later
+
+
 def test_a_run_in_two_parts_ends_as_one_without_a_break(opensora, nano, recipe):
     opensora("train", "-c", recipe(steps=4), "-o", "whole", "--init", nano, *ON_NUMPY)
     opensora("train", "-c", recipe(steps=2), "-o", "parts", "--init", nano, *ON_NUMPY)
