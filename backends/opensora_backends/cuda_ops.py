@@ -18,6 +18,7 @@ from opensora_core.ops import FUSED, HALF, PATTERNS, PRIMITIVES, Array, Axis, DT
 from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.index_add import index_add
+from opensora_kernels.cuda.norms import NormKernels
 
 from .cuda_exchange import from_torch, sdpa, to_torch
 from .cuda_gemm import gemm
@@ -25,6 +26,7 @@ from .cuda_graph import capturing, compiled
 from .cuda_kernels import kernels_of
 from .cuda_libraries import Libraries, check_device, device_index, load_cupy
 from .cuda_memory import limit_from_environment, out_of_memory, set_limit
+from .cuda_rowwise import RowwiseByKernels
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -51,7 +53,7 @@ def _alike(a: Array, b: Array) -> tuple[Array, Array]:
     return a, b
 
 
-class CudaOps(Ops):
+class CudaOps(RowwiseByKernels):
     """Arrays are cupy.ndarray on one GPU; work is queued on CuPy's current stream."""
 
     name = "cuda"
@@ -66,6 +68,7 @@ class CudaOps(Ops):
         limit_from_environment(self._lib)
         self._kernels = kernels_of(self._lib, index)
         self._attention = AttentionKernels(self.xp, self._kernels.get)
+        self._norms = NormKernels(self.xp, self._kernels.get)
         super().__init__(f"cuda:{index}", dtype)
 
     def _enter(self) -> None:
@@ -327,5 +330,5 @@ def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _name in (*PRIMITIVES, *FUSED):
-    if _name in vars(CudaOps):
-        setattr(CudaOps, _name, _guarded(_name, vars(CudaOps)[_name]))
+    if (_method := getattr(CudaOps, _name)) is not getattr(Ops, _name):
+        setattr(CudaOps, _name, _guarded(_name, _method))

@@ -92,6 +92,7 @@ KERNELS = (  # of one op in the order of preference
     Kernel("flash_attention_plain", "attention_3d", "flash_attention.cu", **PLAIN),
     Kernel("flash_attention", "attention", "flash_attention.cu", **TENSOR_CORES),
     Kernel("flash_attention_plain", "attention", "flash_attention.cu", **PLAIN),
+    *(Kernel("modulate", op, "modulate.cu") for op in ("layer_norm", "rms_norm", "modulate")),
 )
 
 

@@ -60,7 +60,7 @@ def wide(x):
     return x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.name in DTYPE_NAMES else x
 
 
-def assert_attends(out, op, *args):
+def assert_right(out, op, *args):
     """`out` is the op's result within what `opensora_core.testing.judge` allows in its dtype."""
     given = [wide(x) for x in args]
     if op == "attention_3d":
@@ -68,3 +68,6 @@ def assert_attends(out, op, *args):
     call = Call(tuple(given))
     (found,) = standard(PLAIN, TABLE[op], call, out.dtype.name).judge([out])
     assert found.ok, f"{op}: error {found.error:.3g}, allowed {found.allowance:.3g}, size {found.size:.3g}"
+
+
+assert_attends = assert_right

@@ -1,0 +1,128 @@
+"""Norms on our CUDA kernels: layer, RMS and group norm, DiT's modulate, and the gated residual in the same pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .launching import GetKernel, c_type, ceil_div, dense_rows, element_strides, launch, optional
+
+HELD = (1, 4, 9, 16)  # how many times four channels a lane may keep; nine are D = 1152
+ROWS = 4  # of a block
+INDICES = range(2**31)
+
+
+@dataclass(frozen=True)
+class NormKernels:
+    """The norms on one array library; a row is the last axis.
+
+    xp: CuPy, or NumPy with a `get_kernel` of the emulation. get_kernel: see `launching.GetKernel`.
+    Arrays are float32, float16 or bfloat16, all of a call of one dtype; sums are float32, results are rounded once.
+    Vectors (gate, scale, shift) have x's last axis and broadcast along all others. ValueError says what does not fit.
+    """
+
+    xp: Any
+    get_kernel: GetKernel
+
+    def layer_norm(self, x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-6) -> Any:
+        """Zero mean and unit variance over the last axis of x [..., D], then weight and bias [D]."""
+        return self._normalise(x, weight, bias, 0.0, eps, centred=True)[1]
+
+    def rms_norm(self, x: Any, weight: Any, eps: float = 1e-6) -> Any:
+        """x [..., D] over its root mean square along the last axis, times weight [D]."""
+        return self._normalise(x, weight, None, 0.0, eps, centred=False)[1]
+
+    def modulate(self, x: Any, shift: Any, scale: Any, eps: float = 1e-6) -> Any:
+        """layer_norm(x) (1 + scale) + shift."""
+        return self._normalise(x, scale, shift, 1.0, eps, centred=True)[1]
+
+    def gated_residual(self, x: Any, gate: Any, branch: Any) -> Any:
+        """x + gate · branch; branch is shaped as x."""
+        return self._normalise(x, None, None, 0.0, 0.0, centred=False, gate=gate, branch=branch, normed=False)[0]
+
+    def gated_residual_modulate(
+        self, x: Any, gate: Any, branch: Any, shift: Any, scale: Any, eps: float = 1e-6
+    ) -> tuple[Any, Any]:
+        """r = x + gate · branch and modulate(r, shift, scale), in one pass."""
+        return self._normalise(x, scale, shift, 1.0, eps, centred=True, gate=gate, branch=branch)
+
+    def _normalise(
+        self,
+        x: Any,
+        scale: Any,
+        shift: Any,
+        offset: float,
+        eps: float,
+        *,
+        centred: bool,
+        gate: Any = None,
+        branch: Any = None,
+        normed: bool = True,
+    ) -> tuple[Any, Any]:
+        """See modulate.cu; returns r and the norm, None for what was not asked."""
+        _check_alike(x, gate=gate, branch=branch, scale=scale, shift=shift)
+        D = x.shape[-1]
+        residual = None if branch is None else self.xp.empty(x.shape, x.dtype)
+        out = self.xp.empty(x.shape, x.dtype) if normed else None
+        if x.size == 0:
+            return residual, out
+        held = _held(D)
+        alignment = 4 * x.itemsize if held else 1
+        sizes = _three(x.shape[:-1])
+        x, branch = (self._packed(a, alignment) for a in (x, branch))
+        vectors = [self._vectors(a, x.shape[:-1], sizes, alignment) for a in (gate, scale, shift)]
+        strides = [np.int64(n) for a in vectors for n in ((0, 0, 0) if a is None else element_strides(a)[:3])]
+        gate, scale, shift = map(optional, vectors)
+        arrays = (x, optional(branch), gate, optional(residual), optional(out), scale, shift)
+        rows = x.size // D
+        args = (*arrays, np.int64(rows), *map(np.int32, (D, *sizes[1:])), *strides)
+        args += (np.float32(offset), np.float32(eps), np.int32(centred))
+        name = f"modulate<{c_type(x)}, {held}>" if held else f"modulate_any<{c_type(x)}>"
+        launch(self.get_kernel("modulate.cu", name), (ceil_div(rows, ROWS),), (32 * ROWS,), args)
+        return residual, out
+
+    def _packed(self, x: Any, alignment: int) -> Any:
+        """x in one piece that begins at a multiple of `alignment`."""
+        return None if x is None else dense_rows(self.xp, self.xp.ascontiguousarray(x), alignment)
+
+    def _vectors(self, a: Any, lead: tuple[int, ...], sizes: tuple[int, int, int], alignment: int) -> Any:
+        """A row's vectors [n0, n1, n2, D], seen through strides of zero where they broadcast."""
+        if a is None:
+            return None
+        a = dense_rows(self.xp, a, alignment)
+        return self.xp.broadcast_to(a, (*lead, a.shape[-1])).reshape((*sizes, a.shape[-1]))
+
+
+def _held(D: int) -> int:
+    """How many accesses of four channels a lane makes, by the next instantiation; 0 if modulate_any must serve."""
+    return next((n for n in HELD if n * 128 >= D), 0) if D % 4 == 0 else 0
+
+
+def _three(lead: tuple[int, ...]) -> tuple[int, int, int]:
+    """Leading axes as three: the last two, and all before them in one."""
+    lead = (1,) * (3 - len(lead)) + lead
+    return math.prod(lead[:-2]), lead[-2], lead[-1]
+
+
+def _check_alike(x: Any, **others: Any) -> None:
+    """Raise ValueError unless all arrays have x's dtype, and fit its shape."""
+    c_type(x)
+    if x.ndim == 0 or x.shape[-1] not in INDICES or any(n not in INDICES for n in x.shape):
+        raise ValueError(f"x is {x.shape}; a kernel takes one axis or more, each shorter than 2^31")
+    for name, a in others.items():
+        if a is None:
+            continue
+        if a.dtype != x.dtype:
+            raise ValueError(f"{name} is {a.dtype.name} and x {x.dtype.name}; a kernel takes one dtype")
+        if a.shape != x.shape and (name == "branch" or not is_vectors(a.shape, x.shape)):
+            raise ValueError(f"{name} {a.shape} does not fit x {x.shape}")
+
+
+def is_vectors(shape: tuple[int, ...], of: tuple[int, ...]) -> bool:
+    """Whether an array has the last axis of another, and broadcasts to it along all others."""
+    extra = len(of) - len(shape)
+    same = shape[-1:] == of[-1:] != ()
+    return same and extra >= 0 and all(n in (1, m) for n, m in zip(shape, of[extra:], strict=True))

@@ -1,0 +1,41 @@
+// What kernels of one warp a row share: four elements in one access, and operands that broadcast along leading axes.
+#pragma once
+#include "numbers.cuh"
+
+// Four neighbouring elements in one load or store; the address is a multiple of their size.
+template <typename T>
+__device__ __forceinline__ float4 load_four(const T* from) {
+  const uint2 bits = *reinterpret_cast<const uint2*>(from);
+  const float2 low = unpack<T>(bits.x), high = unpack<T>(bits.y);
+  return make_float4(low.x, low.y, high.x, high.y);
+}
+template <>
+__device__ __forceinline__ float4 load_four<float>(const float* from) {
+  return *reinterpret_cast<const float4*>(from);
+}
+template <typename T>
+__device__ __forceinline__ void store_four(T* to, float4 x) {
+  *reinterpret_cast<uint2*>(to) = uint2{pack<T>(x.x, x.y), pack<T>(x.z, x.w)};
+}
+template <>
+__device__ __forceinline__ void store_four<float>(float* to, float4 x) { *reinterpret_cast<float4*>(to) = x; }
+
+// What is left of a number that is stored as T.
+template <typename T>
+__device__ __forceinline__ float rounded(float x) { return to_float(from_float<T>(x)); }
+
+__device__ __forceinline__ float sum_of(float4 x) { return (x.x + x.y) + (x.z + x.w); }
+__device__ __forceinline__ float product_sum(float4 a, float4 b) {
+  return (a.x * b.x + a.y * b.y) + (a.z * b.z + a.w * b.w);
+}
+
+// Rows of x have three leading axes (n0, n1, n2); those of an operand that broadcasts have a stride of zero somewhere.
+struct RowPlace {
+  long long i0;
+  int i1, i2;
+  __device__ __forceinline__ RowPlace(long long row, int n1, int n2)
+      : i0(row / n2 / n1), i1(int(row / n2 % n1)), i2(int(row % n2)) {}
+  __device__ __forceinline__ long long of(long long stride0, long long stride1, long long stride2) const {
+    return i0 * stride0 + i1 * stride1 + i2 * stride2;
+  }
+};

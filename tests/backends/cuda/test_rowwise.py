@@ -1,0 +1,65 @@
+"""Norms of the backend reach our kernels; what they do not take is composed."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from opensora_backends.numpy_ops import NumpyOps
+from opensora_core.errors import InvalidInputError
+from opensora_kernels.cupy_on_cpu import STATE
+
+TOLERANCE = {"float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
+NUMPY = NumpyOps(dtype="float64")
+
+
+def random(ops, dtype, *shape, seed=0):
+    """The same numbers for the backend, and in float64."""
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    x = np.random.default_rng(seed).standard_normal(shape).astype(kind)
+    return ops.asarray(x), x.astype(np.float64)
+
+
+def close(ops, got, want, dtype):
+    np.testing.assert_allclose(ops.to_numpy(got).astype(np.float64), want, rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.fixture
+def launches():
+    STATE.launches.clear()
+    return STATE.launches
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("op", ["layer_norm", "rms_norm", "modulate"])
+def test_norms_are_one_launch(ops, launches, dtype, op):
+    x, x64 = random(ops, dtype, 2, 3, 5, 8)
+    a, a64 = random(ops, dtype, *((2, 1, 1) if op == "modulate" else ()), 8, seed=1)
+    b, b64 = (a, a64) if op != "rms_norm" else (None, None)
+    args, args64 = ([v for v in (x, a, b) if v is not None], [v for v in (x64, a64, b64) if v is not None])
+    close(ops, getattr(ops, op)(*args), getattr(NUMPY, op)(*args64), dtype)
+    assert [name.partition("<")[0] for name in launches] == ["modulate"]
+
+
+def test_what_no_kernel_takes_is_composed(ops, launches):
+    x, x64 = random(ops, "float64", 3, 8)
+    np.testing.assert_allclose(ops.to_numpy(ops.layer_norm(x)), NUMPY.layer_norm(x64), rtol=1e-12)
+    x, x64 = random(ops, "float32", 3, 8)
+    weight, weight64 = random(ops, "bfloat16", 8)
+    close(ops, ops.rms_norm(x, weight), NUMPY.rms_norm(x64, weight64), "bfloat16")
+    assert launches == []
+    close(ops, ops.modulate(x, x[:, :1], x), NUMPY.modulate(x64, x64[:, :1], x64), "float32")
+    assert len(launches) == 1  # of the layer norm inside
+
+
+def test_an_array_of_the_host_is_refused(ops):
+    with pytest.raises(InvalidInputError, match="layer_norm got a ndarray, which is not on the GPU"):
+        ops.layer_norm(np.zeros((2, 3), np.float32))
+
+
+def test_a_recorded_norm_is_replayed(ops):
+    compiled = ops.compile(lambda x, shift, scale: ops.modulate(x, shift, scale))
+    for seed in range(3):
+        (x, x64), (shift, shift64), (scale, scale64) = (random(ops, "float32", n, 8, seed=seed + n) for n in (5, 1, 1))
+        close(ops, compiled(x, shift, scale), NUMPY.modulate(x64, shift64, scale64), "float32")
