@@ -36,9 +36,10 @@ def gemm(lib: Libraries, a: Any, b: Any) -> Any:
     _check(a, b)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    if k == 0:
+        return xp.zeros((*batch, m, n), a.dtype)
     out = xp.empty((*batch, m, n), a.dtype)
-    if out.size == 0 or k == 0:
-        out.fill(0)
+    if out.size == 0:
         return out
     count = math.prod(batch)
     if count > 1 and _one_matrix(b) and (rows := _folded(a, batch)) is not None:

@@ -29,6 +29,8 @@ from .cuda_memory import limit_from_environment, out_of_memory, set_limit
 from .cuda_rowwise import RowwiseByKernels
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+WARM_HEAD_DIMS = (64, 72, 128)
+WARM_SIZES = ((2, 2), (17, 2))  # frames, patches: one for each tile of the temporal kernel
 
 
 def _dtype(dtype: DType) -> np.dtype[Any]:
@@ -95,6 +97,18 @@ class CudaOps(RowwiseByKernels):
         self._enter()
         return set_limit(self._lib, amount)
 
+    def warmup(self) -> None:
+        """Compile the kernels of the published models' attention in this backend's dtype, by launching them small."""
+        for head_dim in WARM_HEAD_DIMS:
+            weight = self.full((head_dim,), 1.0, self.dtype)
+            for frames, patches in WARM_SIZES:
+                qkv = self.full((1, frames, patches, 3, 1, head_dim), 0.5, self.dtype)
+                for pattern in PATTERNS:
+                    self.attention_3d(qkv, pattern, weight, weight)  # type: ignore[arg-type]
+            q = self.full((1, 1, 3, head_dim), 0.5, self.dtype)
+            self.attention(q, q, q, mask=self.full((1, 1, 1, 3), 1, "bool"))
+        self.synchronize()
+
     # ------------------------------------------------------------------ data
 
     def asarray(self, x: Any, dtype: DType | None = None) -> Array:
@@ -120,8 +134,12 @@ class CudaOps(RowwiseByKernels):
         return self.xp.array(x) if graph is None else graph.constant(self.xp, x)
 
     def _from_other(self, x: Array) -> Array:
+        """A copy of an array of another GPU, once that has computed it."""
+        with self.xp.cuda.Device(x.device.id):
+            x = self.xp.ascontiguousarray(x)
+            self.xp.cuda.get_current_stream().synchronize()
         copy = self.xp.empty(x.shape, x.dtype)
-        copy.data.copy_from_device(self.xp.ascontiguousarray(x).data, x.nbytes)
+        copy.data.copy_from_device(x.data, x.nbytes)
         return copy
 
     def to_numpy(self, x: Array) -> Any:
@@ -210,6 +228,8 @@ class CudaOps(RowwiseByKernels):
         return gemm(self._lib, a, b)
 
     def sum(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        if axis == ():
+            return x.copy()
         if _is_half(x):
             return self.xp.sum(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(x.dtype)
         if x.dtype == np.bool_:
@@ -217,6 +237,8 @@ class CudaOps(RowwiseByKernels):
         return self.xp.sum(x, axis=axis, dtype=x.dtype, keepdims=keepdims)
 
     def max(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        if axis == ():
+            return x.copy()
         if _is_half(x):
             return self.xp.amax(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(x.dtype)
         return self.xp.amax(x, axis=axis, keepdims=keepdims)

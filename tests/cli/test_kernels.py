@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from opensora_backends import cuda_ops
 from opensora_core import registry
 from opensora_kernels import choice
 from opensora_kernels.cupy_on_cpu import STATE
@@ -24,10 +25,13 @@ def test_warmup_runs_a_small_model_and_what_the_backend_brings(opensora, monkeyp
     monkeypatch.setitem(
         registry.BUILTIN, "cuda", registry.Backend("tests.backends.cuda.fake:FakeCudaOps", device="cuda:0")
     )
+    monkeypatch.setattr(cuda_ops, "WARM_HEAD_DIMS", (72,))
     STATE.launches.clear()
     told = document(opensora("warmup", "--backend", "cuda", "--dtype", dtype, "--json"))
     assert (told["backend"], told["device"], told["dtype"]) == ("cuda", "cuda:0", dtype)
-    assert set(told["seconds"]) >= {"a small model"}
+    assert set(told["seconds"]) == {"kernels", "a small model"}
+    sources = ("temporal_attention", "flash_attention")
+    assert all(any(name.startswith(source) for name in STATE.launches) for source in sources)
     assert "is warm for float32" in opensora("warmup", "--backend", "numpy").stdout
 
 

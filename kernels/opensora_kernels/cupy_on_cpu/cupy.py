@@ -80,6 +80,14 @@ class Device:
         """Make it the current one."""
         STATE.device = self.id
 
+    def __enter__(self) -> Device:
+        self._before = STATE.device
+        self.use()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        STATE.device = self._before
+
 
 class Pool:
     """A memory pool with a limit, which only single arrays are held against."""
