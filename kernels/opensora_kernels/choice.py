@@ -111,8 +111,11 @@ def choose(request: Request) -> Choice:
     return Choice(None, COMPOSITION, why or f"there is no kernel for {request.op}")
 
 
-def matrix(arch: int = 90, torch: bool = False) -> Iterator[dict[str, str]]:
-    """Rows of what serves what on a GPU, for people: op, dtype, layout, what serves, and why nothing better."""
+def matrix(arch: int = 90, torch: bool = True) -> Iterator[dict[str, str]]:
+    """Rows of what serves what on a GPU, for people: op, dtype, layout, what serves, and why nothing better.
+
+    torch: as if Torch were there; without it a kernel serves instead.
+    """
     for asked in _questions(arch, torch):
         for dtype in DTYPES:
             found = choose(replace(asked, dtype=dtype))
@@ -128,6 +131,7 @@ def _questions(arch: int, torch: bool) -> Iterator[Request]:
         for head_dim in SHOWN_HEAD_DIMS:
             if op == "attention":
                 yield Request(op, "", arch, None, head_dim, 300, masked=True, torch=torch)
+                yield Request(op, "", arch, None, head_dim, 24300, torch=torch)
                 continue
             for pattern, length in (("temporal", 15), ("temporal", 64), ("spatial", 1620), ("full", 24300)):
                 yield Request(op, "", arch, pattern, head_dim, length, torch=torch)
@@ -136,13 +140,14 @@ def _questions(arch: int, torch: bool) -> Iterator[Request]:
 def _layout(request: Request) -> str:
     if request.head_dim is None:
         return "any"
-    return " ".join(filter(None, (request.pattern, f"D={request.head_dim}", f"L={request.length}")))
+    masked = "masked" if request.masked else None
+    return " ".join(filter(None, (request.pattern, f"D={request.head_dim}", f"L={request.length}", masked)))
 
 
 def _better_by_torch(request: Request) -> bool:
     wide = request.head_dim is not None and 96 < request.head_dim <= 256 and request.head_dim % 8 == 0
     long = request.length is not None and request.length >= LONG
-    return request.op == "attention" and wide and long and request.dtype in HALF and not request.masked
+    return wide and long and request.pattern != "temporal" and request.dtype in HALF and not request.masked
 
 
 def _version(arch: int) -> str:

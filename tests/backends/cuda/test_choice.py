@@ -64,6 +64,9 @@ def test_long_wide_attention_goes_to_torch_where_it_is():
     wide = {"op": "attention", "head_dim": 128, "length": 24300}
     assert asked(**wide, torch=True).serves == TORCH
     assert asked(**wide).kernel == "flash_attention"
+    full = {"pattern": "full", "head_dim": 128, "length": 24300}
+    assert asked(**full, torch=True).serves == TORCH
+    assert asked(**full).kernel == "flash_attention"
     for change in ({"length": 300}, {"head_dim": 72}, {"dtype": "float32"}, {"masked": True}):
         assert asked(**{**wide, **change}, torch=True).serves != TORCH
 

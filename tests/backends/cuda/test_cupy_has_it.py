@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
@@ -13,23 +15,39 @@ import pytest
 from opensora_core.testing.conformance import require
 
 ROOT = Path(__file__).resolve().parents[3]
-FILES = sorted((ROOT / "backends/opensora_backends").glob("cuda_*.py"))
+FILES = [
+    *sorted((ROOT / "backends/opensora_backends").glob("cuda_*.py")),
+    *sorted((ROOT / "kernels/opensora_kernels/cuda").glob("*.py")),
+]
 METHODS = {"astype", "copy", "fill", "get", "reshape", "scatter_add", "view", "data", "device", "dtype", "itemsize"}
 
 
+def chain(node):
+    """What follows `xp.`, `self.xp.` or `lib.xp.` in an expression, such as "cuda.runtime.getDevice", or None."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    names.append(node.id if isinstance(node, ast.Name) else "")
+    names.reverse()
+    after = names[names.index("xp") + 1 :] if "xp" in names[:3] else []
+    return ".".join(after) or None
+
+
 def chains(path):
-    """Dotted names that begin with `xp` or `self.xp`, such as cuda.runtime.getDevice."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        while isinstance(node, ast.Attribute):
-            names.append(node.attr)
-            node = node.value
-        root = node.id if isinstance(node, ast.Name) else None
-        names.reverse()
-        if root == "xp" and names:
-            yield ".".join(names)
-        elif "xp" in names[:2]:
-            yield ".".join(names[names.index("xp") + 1 :])
+    """All such names of a file."""
+    return filter(None, map(chain, ast.walk(ast.parse(path.read_text()))))
+
+
+def calls():
+    """(place, name, number of positional arguments, names of the others) of every call with plain arguments."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = chain(node.func) if isinstance(node, ast.Call) else None
+            if name is None or any(isinstance(a, ast.Starred) for a in node.args):
+                continue
+            if all(k.arg for k in node.keywords):
+                yield f"{path.name}:{node.lineno}", name, len(node.args), tuple(k.arg for k in node.keywords)
 
 
 USED = sorted({name for path in FILES for name in chains(path)} - {""})
@@ -45,6 +63,23 @@ def test_cupy_has(name):
     found = importlib.import_module("cupy")
     for part in name.split("."):
         found = getattr(found, part)
+
+
+def test_cupy_takes_the_arguments_that_it_is_given():
+    require("cupy")
+    checked = 0
+    for place, name, count, keywords in calls():
+        found = functools.reduce(getattr, name.split("."), importlib.import_module("cupy"))
+        try:
+            signature = inspect.signature(found)
+        except (TypeError, ValueError):  # compiled, and says nothing of its arguments
+            continue
+        try:
+            signature.bind(*range(count), **dict.fromkeys(keywords))
+        except TypeError as error:
+            pytest.fail(f"{place}: cupy.{name}{signature} is called with {count} arguments and {keywords}: {error}")
+        checked += 1
+    assert checked > 25
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
