@@ -111,6 +111,35 @@ __device__ __forceinline__ void load_row(float* target, const T* source, bool va
   }
 }
 
+// Ask for rows first..first+ROWS-1 of D halves, by THREADS threads; rows from `end` on are zero.
+template <typename T, int D, int LD, int ROWS, int THREADS>
+__device__ __forceinline__ void load_tile(T* target, const T* source, long long stride, int first, int end) {
+#pragma unroll 2
+  for (int i = threadIdx.x; i < ROWS * (D / 8); i += THREADS) {
+    const int row = i / (D / 8), c = i % (D / 8) * 8;
+    const bool valid = first + row < end;
+    ptx::cp_async<16>(shared_address(target + row * LD + c), valid ? source + (first + row) * stride + c : source, valid);
+  }
+}
+
+// Sums of a warp's 16 rows to global memory, through the warp's own rows in shared memory to store 16 bytes at a time.
+template <typename T, int D, int LD>
+__device__ __forceinline__ void store_rows(T* target, long long stride, int first, int end, T* rows,
+                                           const float (&sums)[D / 8][4], const float (&factors)[2], int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; half++)
+#pragma unroll
+    for (int c = 0; c < D / 8; c++)
+      *reinterpret_cast<uint32_t*>(rows + (lane / 4 + 8 * half) * LD + c * 8 + lane % 4 * 2) =
+          pack<T>(sums[c][2 * half] * factors[half], sums[c][2 * half + 1] * factors[half]);
+  __syncwarp();
+  for (int i = lane; i < 16 * (D / 8); i += 32) {
+    const int row = i / (D / 8), c = i % (D / 8) * 8;
+    if (first + row < end)
+      *reinterpret_cast<uint4*>(target + (first + row) * stride + c) = *reinterpret_cast<const uint4*>(rows + row * LD + c);
+  }
+}
+
 // Fragments of tensor-core instructions, from tiles of halves in shared memory whose rows are LD elements apart.
 
 // a: 16 rows of `tile`, channels k..k+15.
@@ -159,5 +188,37 @@ __device__ __forceinline__ void multiply_columns(float (&sums)[D / 8][4], const 
     uint32_t b[2];
     ptx::ldmatrix_x2_trans(b, shared_address(tile + lane % 16 * LD + D - 8));
     ptx::mma_16816<T>(sums[D / 8 - 1], a, b);
+  }
+}
+
+// sums += a b^T for the 16 rows of `rows` and the COLUMNS rows of `tile`, over all D channels.
+template <typename T, int D, int LD, int COLUMNS>
+__device__ __forceinline__ void multiply_tiles(float (&sums)[COLUMNS / 8][4], const T* rows, const T* tile, int lane) {
+#pragma unroll(D <= 128 ? D / 16 : 1)
+  for (int channel = 0; channel < D / 16 * 16; channel += 16) {
+    uint32_t a[4];
+    load_a16<T, LD>(a, rows, channel, lane);
+#pragma unroll
+    for (int c = 0; c < COLUMNS / 16; c++)
+      multiply_rows16<T, LD>(sums[2 * c], sums[2 * c + 1], a, tile + c * 16 * LD, channel, lane);
+  }
+  if constexpr (D % 16 == 8) {
+    uint32_t a[2];
+    load_a8<T, LD>(a, rows, D - 8, lane);
+#pragma unroll
+    for (int c = 0; c < COLUMNS / 16; c++)
+      multiply_rows8<T, LD>(sums[2 * c], sums[2 * c + 1], a, tile + c * 16 * LD, D - 8, lane);
+  }
+}
+
+// Weights of 16 rows and COLUMNS columns as the left side of a product with tiles of COLUMNS rows.
+template <typename T, int D, int LD, int COLUMNS>
+__device__ __forceinline__ void multiply_weights(float (&sums)[D / 8][4], const float (&weights)[COLUMNS / 8][4],
+                                                 const T* tile, int lane) {
+#pragma unroll
+  for (int c = 0; c < COLUMNS / 16; c++) {
+    const float(&x)[4] = weights[2 * c], (&y)[4] = weights[2 * c + 1];
+    const uint32_t a[4] = {pack<T>(x[0], x[1]), pack<T>(x[2], x[3]), pack<T>(y[0], y[1]), pack<T>(y[2], y[3])};
+    multiply_columns<T, D, LD>(sums, a, tile + c * 16 * LD, lane);
   }
 }

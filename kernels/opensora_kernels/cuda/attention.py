@@ -8,20 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from .attention_layout import (
+    Strided,
+    check_head,
+    check_heads_alike,
+    keys_in_tile,
+    mask_bytes,
+    on_tensor_cores,
+    padded_floats,
+    padded_row,
+    pick,
+    strided_rows,
+    three,
+    tokens,
+)
 from .launching import EVERY_GPU, GetKernel, c_type, ceil_div, dense_rows, element_strides, launch, optional
 
-HEAD_DIMS = range(1, 257)
 TEMPORAL_FRAMES = 32  # the longest sequence that temporal_attention.cu takes in one tile
 RESIDENT_BLOCKS = 1024  # about what a large GPU runs at once; below it, every place gets a block
 FLASH_WARPS = 4
-
-
-@dataclass(frozen=True)
-class Strided:
-    """Rows [L, D] of each (outer, inner, head): the array, and the strides of those four axes in elements."""
-
-    array: Any
-    strides: tuple[int, int, int, int]  # outer, inner, row, head
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,10 @@ class AttentionKernels:
         attended axis. No copy is made of a qkv whose rows are dense and 16-byte aligned.
         """
         B, T, S, _, H, D = qkv.shape
-        _check_head(D, cos)
+        check_head(D, cos)
         if qkv.size == 0:
             return self.xp.zeros((B, T, S, H, D), qkv.dtype)
-        qkv = dense_rows(self.xp, qkv, 16 if _on_tensor_cores(qkv) else 1)
+        qkv = dense_rows(self.xp, qkv, 16 if on_tensor_cores(qkv) else 1)
         q_norm, k_norm = (self._vector(w, qkv.dtype) for w in (q_norm, k_norm))
         cos, sin = (self._vector(x, np.dtype(np.float32)) for x in (cos, sin))
         prepared = Prepared(q_norm, k_norm, cos, sin, eps)
@@ -82,8 +87,8 @@ class AttentionKernels:
             qkv = self.xp.array(qkv, order="C", copy=True)
         outer, inner, L = {"spatial": (B, T, S), "temporal": (B, S, T), "full": (B, 1, T * S)}[pattern]
         axes = (0, 2, 1) if pattern == "temporal" else (0, 1, 2)
-        q, k, v = (_tokens(qkv[:, :, :, i], axes) for i in range(3))
-        self._flash(q, k, v, _tokens(out, axes), (outer, inner, H, L, L), D**-0.5, prepared)
+        q, k, v = (tokens(qkv[:, :, :, i], axes) for i in range(3))
+        self._flash(q, k, v, tokens(out, axes), (outer, inner, H, L, L), D**-0.5, prepared)
         return out
 
     def attention(
@@ -104,33 +109,23 @@ class AttentionKernels:
         return also float32 [..., L], the log of each row's sum of exponentials.
         """
         D = q.shape[-1]
-        _check_head(D, None)
-        if not k.shape[-2:] == v.shape[-2:] == (k.shape[-2], D) or not q.dtype == k.dtype == v.dtype:
-            raise ValueError(
-                f"q {q.shape} {q.dtype}, k {k.shape} {k.dtype} and v {v.shape} {v.dtype} do not share head dim and "
-                "dtype"
-            )
+        check_head(D, None)
+        check_heads_alike(q, k, v)
         lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
         L, M = q.shape[-2], k.shape[-2]
-        outer, inner, H = sizes = _three(lead)
-        alignment = 16 if _on_tensor_cores(q) else 1
-        rows = [self._rows(x, lead, sizes, alignment) for x in (q, k, v)]
+        outer, inner, H = three(lead)
+        rows = [strided_rows(self.xp, x, lead) for x in (q, k, v)]
         out = (self.xp.empty if M else self.xp.zeros)((outer, inner, L, H, D), q.dtype)
         lse = self.xp.full((outer, inner, H, L), -math.inf, np.float32) if with_lse else None
         if mask is not None:
-            mask = self.xp.broadcast_to(mask, (*lead, L, M)).reshape((*sizes, L, M)).view(np.uint8)
+            mask = mask_bytes(self.xp, mask, lead, L, M)
         if out.size and M:
             q, k, v = rows
-            o = Strided(out, _pick(element_strides(out), (0, 1, 2, 3)))
+            o = Strided(out, pick(element_strides(out), (0, 1, 2, 3)))
             scale = D**-0.5 if scale is None else scale
             self._flash(q, k, v, o, (outer, inner, H, L, M), scale, Prepared(), lse, mask, lengths)
         result = self.xp.moveaxis(out, 3, 2).reshape((*lead, L, D))
         return (result, lse.reshape((*lead, L))) if lse is not None else result
-
-    def _rows(self, x: Any, lead: tuple[int, ...], sizes: tuple[int, int, int], alignment: int) -> Strided:
-        x = dense_rows(self.xp, x, alignment)
-        x = self.xp.broadcast_to(x, (*lead, *x.shape[-2:])).reshape((*sizes, *x.shape[-2:]))
-        return Strided(x, _pick(element_strides(x), (0, 1, 3, 2)))
 
     def _vector(self, x: Any, dtype: np.dtype[Any]) -> Any:
         """Weights or tables in the dtype that kernels read, dense; None stays None."""
@@ -142,10 +137,10 @@ class AttentionKernels:
         strides = (*map(np.int64, element_strides(qkv)[:5]),)
         arrays = (qkv, out, *prepared.pointers)
         last = (np.float32(D**-0.5), np.float32(prepared.eps))
-        if _on_tensor_cores(qkv):
+        if on_tensor_cores(qkv):
             frames = 16 if T <= 16 else 32
-            tables = 4 * (2 * D + (2 * T * _padded_floats(D // 2) if prepared.cos is not None else 0))
-            a_warp = 2 * 3 * frames * _padded_row(D)
+            tables = 4 * (2 * D + (2 * T * padded_floats(D // 2) if prepared.cos is not None else 0))
+            a_warp = 2 * 3 * frames * padded_row(D)
             warps = next(w for w in (4, 2, 1) if w == 1 or tables + w * a_warp <= EVERY_GPU)
             kernel = self.get_kernel(
                 "temporal_attention.cu", f"temporal_attention<{c_type(qkv)}, {D}, {frames}, {warps}>"
@@ -153,7 +148,7 @@ class AttentionKernels:
             grid = (max(ceil_div(B * S, 4), min(B * S, RESIDENT_BLOCKS)), ceil_div(H, warps))
             launch(kernel, grid, (32 * warps,), (*arrays, *numbers, *strides, *last), tables + warps * a_warp)
         else:
-            a_warp = 4 * ((2 * T + 1) * _padded_floats(D) + 32)
+            a_warp = 4 * ((2 * T + 1) * padded_floats(D) + 32)
             warps = next(w for w in (4, 2, 1) if w == 1 or w * a_warp <= EVERY_GPU // 2)
             kernel = self.get_kernel("temporal_attention.cu", f"temporal_attention_plain<{c_type(qkv)}>")
             grid, args = (B * S, ceil_div(H, warps)), (*arrays, *numbers, np.int32(D), *strides, *last)
@@ -180,59 +175,14 @@ class AttentionKernels:
         strides = map(np.int64, (*q.strides, *k.strides, *v.strides, *o.strides, *seen))
         args: tuple[Any, ...] = (*arrays, *map(np.int32, (L, M, inner)), *strides)
         args += (np.float32(scale), np.float32(prepared.eps))
-        if _on_tensor_cores(q.array):
-            keys, rows = _keys_in_tile(D), 16 * FLASH_WARPS
+        if on_tensor_cores(q.array):
+            keys, rows = keys_in_tile(D), 16 * FLASH_WARPS
             name = f"flash_attention<{c_type(q.array)}, {D}, {FLASH_WARPS}>"
-            shared = 2 * (rows + 4 * keys) * _padded_row(D) + 4 * keys
+            shared = 2 * (rows + 4 * keys) * padded_row(D) + 4 * keys
         else:
             rows = 16
             name = f"flash_attention_plain<{c_type(q.array)}, {ceil_div(D, 32)}>"
             args += (np.int32(D),)
-            shared = 4 * ((rows + 2 * 32) * _padded_floats(D) + rows * 32)
+            shared = 4 * ((rows + 2 * 32) * padded_floats(D) + rows * 32)
         grid = (ceil_div(L, rows) * outer * inner, H)
         launch(self.get_kernel("flash_attention.cu", name), grid, (32 * 4,), args, shared)
-
-
-def _check_head(D: int, cos: Any) -> None:
-    if D not in HEAD_DIMS:
-        raise ValueError(f"head dim {D} is outside 1..{HEAD_DIMS[-1]}")
-    if cos is not None and D % 2:
-        raise ValueError(f"rope turns pairs of channels; head dim {D} is odd")
-
-
-def _on_tensor_cores(x: Any) -> bool:
-    return bool(x.dtype.itemsize == 2 and x.shape[-1] % 8 == 0)
-
-
-def _tokens(x: Any, axes: tuple[int, int, int]) -> Strided:
-    """x [B, T, S, H, D] as rows: `axes` are those of (outer, inner, row)."""
-    outer, inner, row, head = _pick(element_strides(x), (*axes, 3))
-    return Strided(x, (outer, inner, row, head))
-
-
-def _pick(values: tuple[int, ...], at: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    a, b, c, d = at
-    return values[a], values[b], values[c], values[d]
-
-
-def _three(lead: tuple[int, ...]) -> tuple[int, int, int]:
-    """Leading axes as (outer, inner, heads): the last are the heads, and what is between the first and it is inner."""
-    if len(lead) < 2:
-        return 1, 1, math.prod(lead)
-    return lead[0], math.prod(lead[1:-1]), lead[-1]
-
-
-def _keys_in_tile(D: int) -> int:
-    """As in flash_attention.cu."""
-    return 64 if D <= 128 else 32 if D <= 224 else 16
-
-
-def _padded_row(D: int) -> int:
-    """As in attention.cuh."""
-    return D + (0 if D // 8 % 2 else 8)
-
-
-def _padded_floats(D: int) -> int:
-    """As in attention.cuh."""
-    chunks = ceil_div(D, 4)
-    return chunks * 4 + (0 if chunks % 2 else 4)

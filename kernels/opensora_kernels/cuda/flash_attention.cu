@@ -51,18 +51,10 @@ __global__ void __launch_bounds__(WARPS * 32, D <= 72 ? 12 / WARPS : D <= 128 ? 
   if (lengths) keys = min(keys, max(0, lengths[outer]));
   const int tiles = (keys + KEYS - 1) / KEYS;
 
-  auto load = [&](T* target, const T* source, long long stride, int first, int rows, int end) {
-#pragma unroll 2
-    for (int i = threadIdx.x; i < rows * CHUNKS; i += THREADS) {  // rows beyond the end are zero
-      const int row = i / CHUNKS, c = i % CHUNKS * 8;
-      const bool valid = first + row < end;
-      ptx::cp_async<16>(shared_address(target + row * LD + c), valid ? source + (first + row) * stride + c : source, valid);
-    }
-  };
-  load(tile_q, q, q_row, first_query, QUERIES, queries);
-  load(tiles_k, k, k_row, 0, KEYS, keys);
+  load_tile<T, D, LD, QUERIES, THREADS>(tile_q, q, q_row, first_query, queries);
+  load_tile<T, D, LD, KEYS, THREADS>(tiles_k, k, k_row, 0, keys);
   ptx::cp_async_commit();
-  load(tiles_v, v, v_row, 0, KEYS, keys);
+  load_tile<T, D, LD, KEYS, THREADS>(tiles_v, v, v_row, 0, keys);
   ptx::cp_async_commit();
 
   T* rows = tile_q + warp * 16 * LD;  // the queries of this warp
@@ -72,9 +64,10 @@ __global__ void __launch_bounds__(WARPS * 32, D <= 72 ? 12 / WARPS : D <= 128 ? 
     const int first_key = tile * KEYS;
     T* tile_k = tiles_k + tile % 2 * KEYS * LD;
     const T* tile_v = tiles_v + tile % 2 * KEYS * LD;
-    if (tile + 1 < tiles) load(tiles_k + (tile + 1) % 2 * KEYS * LD, k, k_row, first_key + KEYS, KEYS, keys);
+    const int next_stage = (tile + 1) % 2 * KEYS * LD;
+    if (tile + 1 < tiles) load_tile<T, D, LD, KEYS, THREADS>(tiles_k + next_stage, k, k_row, first_key + KEYS, keys);
     ptx::cp_async_commit();
-    if (tile + 1 < tiles) load(tiles_v + (tile + 1) % 2 * KEYS * LD, v, v_row, first_key + KEYS, KEYS, keys);
+    if (tile + 1 < tiles) load_tile<T, D, LD, KEYS, THREADS>(tiles_v + next_stage, v, v_row, first_key + KEYS, keys);
     ptx::cp_async_commit();
     ptx::cp_async_wait<3>();
     __syncthreads();  // these keys, and the queries, are in
@@ -170,35 +163,23 @@ __global__ void __launch_bounds__(WARPS * 32, D <= 72 ? 12 / WARPS : D <= 128 ? 
     }
     ptx::cp_async_wait<2>();
     __syncthreads();  // these values are in
-#pragma unroll
-    for (int c = 0; c < KEYS / 16; c++) {
-      const float(&x)[4] = logits[2 * c], (&y)[4] = logits[2 * c + 1];
-      const uint32_t a[4] = {pack<T>(x[0], x[1]), pack<T>(x[2], x[3]), pack<T>(y[0], y[1]), pack<T>(y[2], y[3])};
-      multiply_columns<T, D, LD>(sums, a, tile_v + c * 16 * LD, lane);
-    }
+    multiply_weights<T, D, LD, KEYS>(sums, logits, tile_v, lane);
     __syncthreads();  // both tiles may be overwritten
   }
 
   ptx::cp_async_wait<0>();
   __syncwarp();
+  float inverse[2];
 #pragma unroll
   for (int half = 0; half < 2; half++) {
     total[half] += __shfl_xor_sync(WARP_MASK, total[half], 1);
     total[half] += __shfl_xor_sync(WARP_MASK, total[half], 2);
-    const float inverse = total[half] == 0.f ? 0.f : 1.f / total[half];
-    const int row = lane / 4 + 8 * half, query = first_query + warp * 16 + row;
+    inverse[half] = total[half] == 0.f ? 0.f : 1.f / total[half];
+    const int query = first_query + warp * 16 + lane / 4 + 8 * half;
     if (lse && lane % 4 == 0 && query < queries)
       lse[(static_cast<long long>(n) * gridDim.y + h) * queries + query] = most[half] * LN_2 + logf(total[half]);
-#pragma unroll
-    for (int c = 0; c < CHUNKS; c++)  // through shared memory, where the queries were, to store 16 bytes at a time
-      *reinterpret_cast<uint32_t*>(rows + row * LD + c * 8 + lane % 4 * 2) =
-          pack<T>(sums[c][2 * half] * inverse, sums[c][2 * half + 1] * inverse);
   }
-  __syncwarp();
-  for (int i = lane; i < 16 * CHUNKS; i += 32) {
-    const int row = i / CHUNKS, c = i % CHUNKS * 8, query = first_query + warp * 16 + row;
-    if (query < queries) *reinterpret_cast<uint4*>(o + query * o_row + c) = *reinterpret_cast<const uint4*>(rows + row * LD + c);
-  }
+  store_rows<T, D, LD>(o, o_row, first_query + warp * 16, queries, rows, sums, inverse, lane);
 }
 
 // Block: 4 warps with 4 queries each, a lane per key of a tile. Grid: (tiles of queries times sequences, heads).

@@ -71,21 +71,7 @@ __global__ void __launch_bounds__(WARPS * 32, FRAMES == 16 && D <= 72 ? 6 : FRAM
     for (int m = 0; m < FRAMES / 16; m++) {  // sixteen queries at a time
       T* rows = q + m * 16 * LD;
       float logits[FRAMES / 8][4] = {};
-#pragma unroll
-      for (int channel = 0; channel < D / 16 * 16; channel += 16) {
-        uint32_t a[4];
-        load_a16<T, LD>(a, rows, channel, lane);
-#pragma unroll
-        for (int n = 0; n < FRAMES / 16; n++)
-          multiply_rows16<T, LD>(logits[2 * n], logits[2 * n + 1], a, k + n * 16 * LD, channel, lane);
-      }
-      if constexpr (D % 16 == 8) {
-        uint32_t a[2];
-        load_a8<T, LD>(a, rows, D - 8, lane);
-#pragma unroll
-        for (int n = 0; n < FRAMES / 16; n++)
-          multiply_rows8<T, LD>(logits[2 * n], logits[2 * n + 1], a, k + n * 16 * LD, D - 8, lane);
-      }
+      multiply_tiles<T, D, LD, FRAMES>(logits, rows, k, lane);
       float inverse[2];
 #pragma unroll
       for (int half = 0; half < 2; half++) {  // this lane's two rows of the sixteen; four lanes share a row
@@ -113,12 +99,7 @@ __global__ void __launch_bounds__(WARPS * 32, FRAMES == 16 && D <= 72 ? 6 : FRAM
         inverse[half] = 1.f / sum;
       }
       float sums[CHUNKS][4] = {};
-#pragma unroll
-      for (int n = 0; n < FRAMES / 16; n++) {
-        const float(&x)[4] = logits[2 * n], (&y)[4] = logits[2 * n + 1];
-        const uint32_t a[4] = {pack<T>(x[0], x[1]), pack<T>(x[2], x[3]), pack<T>(y[0], y[1]), pack<T>(y[2], y[3])};
-        multiply_columns<T, D, LD>(sums, a, v + n * 16 * LD, lane);
-      }
+      multiply_weights<T, D, LD, FRAMES>(sums, logits, v, lane);
       __syncwarp();  // these queries are read; their rows take the result
 #pragma unroll
       for (int c = 0; c < CHUNKS; c++)
