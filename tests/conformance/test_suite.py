@@ -29,9 +29,11 @@ from opensora_core.testing.conformance import (
 from opensora_core.testing.conformance.checks import Settings
 from opensora_core.testing.conformance.drawn import drawn_calls
 from opensora_core.testing.conformance.observe import VIEWS
+from opensora_core.testing.conformance.op_group import ENOUGH, _Search
 from opensora_core.testing.conformance.suite import Suite
 from opensora_core.testing.conformance.xfail import read_xfails
 from opensora_core.testing.running import arrays_in
+from opensora_core.testing.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 WRONG = "ops/silu/float32/values"
@@ -116,13 +118,70 @@ def test_a_backend_that_always_raises_is_reported_not_raised():
     assert [(o.status, o.message) for o in noise.outcomes] == [("fail", "ZeroDivisionError: no arrays today")]
 
 
-def test_a_lacking_primitive_blocks_what_needs_it_and_nothing_else():
-    class NoErf(NumpyOps):
-        erf = Ops.erf
+class NoErf(NumpyOps):
+    """Lacks a primitive that one form of GELU needs."""
 
+    erf = Ops.erf
+
+
+def test_a_lacking_primitive_blocks_what_needs_it_and_nothing_else():
     report = conformance(NoErf, "ops", only="ops/", dtypes=["float32"])
     assert [o.id for o in report.failures] == ["ops/erf/signature"]
-    assert {o.id.split("/")[1] for o in report.outcomes if o.status == "blocked"} == {"erf"}
+    blocked = [o.id for o in report.outcomes if o.status == "blocked"]
+    assert blocked == [*(f"ops/erf/float32/{aspect}" for aspect in ASPECTS), "ops/gelu/float32/runs"]
+
+
+def test_what_a_check_needs_must_fail_where_it_is_seen():
+    gelu = {"only": "ops/gelu", "dtypes": ["float32"]}
+    alone = conformance(NoErf, "ops", **gelu)
+    assert [(o.id, o.status) for o in alone.failures] == [("ops/gelu/float32/runs", "fail")]
+    assert "needs ops/erf/signature, which fails and is no part of this run" in alone.failures[0].message
+    listed = conformance(NoErf, "ops", xfail={"ops/erf/signature": "no erf"}, **gelu)
+    assert (listed.ok, listed.counts) == (True, {"pass": 8, "blocked": 1})
+
+    class NoAsarray(NumpyOps):
+        asarray = Ops.asarray
+
+    report = conformance(NoAsarray, "ops", only="ops/exp", dtypes=["float32"])
+    assert (report.ok, report.counts) == (False, {"pass": 1, "fail": 1, "blocked": 7})
+    encoder = conformance(NoErf, "blocks", only="text_encoder", dtypes=["float32"])
+    assert encoder.ok  # the tanh form needs no erf
+
+
+def test_a_blocked_check_shows_in_pytest():
+    test = conformance_tests(NoErf, level="ops", only="ops/gelu", dtypes=["float32"])
+    with pytest.raises(pytest.fail.Exception, match="ops/erf/signature, which fails and is no part of this run"):
+        test("ops/gelu")
+    known = {"ops/erf/signature": "no erf"}
+    test = conformance_tests(NoErf, level="ops", only="ops/gelu", dtypes=["float32"], xfail=known)
+    with pytest.raises(pytest.skip.Exception, match="1 of 9 checks could not be judged, first ops/gelu/float32/runs"):
+        test("ops/gelu")
+
+
+def test_every_dtype_is_tried_however_few_calls_are_drawn():
+    for only in ("ops/subtract", "ops/pow"):
+        assert conformance("numpy", "ops", only=only, examples=1).counts.keys() == {"pass"}
+    for name, case in TABLE.items():
+        for dtype in case.dtypes:
+            search = _Search(open_target("numpy"), case, [dtype])
+            assert not all(search.outside(call, dtype) for call in drawn_calls(name, ENOUGH)), (name, dtype)
+
+
+def test_an_op_that_ends_the_program_is_reported():
+    class Exits(NumpyOps):
+        def exp(self, x):
+            raise SystemExit(0)
+
+        def asarray(self, x, dtype=None):
+            if dtype is not None:
+                raise SystemExit("enough")
+            return super().asarray(x, dtype)
+
+    report = conformance(Exits, "ops", only="ops/exp", dtypes=["float32"])
+    assert [o.id for o in report.failures] == ["ops/exp/float32/runs"]
+    assert report.failures[0].message.startswith("SystemExit: 0 (in test_suite.py:")
+    noise = conformance(Exits, "ops", only="noise")
+    assert [o.message for o in noise.failures] == ["SystemExit: enough"]
 
 
 def test_a_failure_blocks_the_levels_above_it():

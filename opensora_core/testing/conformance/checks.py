@@ -35,16 +35,17 @@ ASPECTS = {
 """What is asked of every call, in every dtype."""
 
 Status = Literal["pass", "fail", "blocked", "xfail", "xpass"]
-"""blocked: not judged, since what it needs failed. xfail: failed as the list says. xpass: the list is out of date."""
+"""blocked: not judged, since another check of the same run, or one on the list, failed. xfail: failed as the list says.
+xpass: the list is out of date."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a check did not pass; `blocked` if that was not its own fault. repro: Python lines that show it again."""
+    """Why a check did not pass. repro: Python lines that show it again. needs: the check without which it cannot be."""
 
     message: str
     repro: str = ""
-    blocked: bool = False
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Settings:
 
     examples: int = 30
     dtypes: tuple[str, ...] = DTYPES
+
+
+def needing(check: str) -> Failure:
+    """Why a check could not be judged: another one failed."""
+    return Failure(f"needs {check}", needs=check)
 
 
 class Group(Protocol):

@@ -28,7 +28,7 @@ class HostNoise:
         """Compare bits in float32, of a split batch, and after rounding to every dtype."""
         try:
             wrong = wrong_noise(target.ops, settings.dtypes)
-        except Exception as error:  # a backend under test may fail in any way
+        except (Exception, SystemExit) as error:  # a backend under test may fail in any way
             wrong = f"{type(error).__name__}: {error}"
         return {CHECK: Failure(wrong, check_repro(target, CHECK))} if wrong else {}
 

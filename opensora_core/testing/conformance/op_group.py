@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ...ops import HALF, PRIMITIVES
 from ..running import arrays_in, map_arrays
 from ..strategies import Call
 from ..table import DTYPES, OpCase
-from .checks import ASPECTS, Failure, Settings, checks_in
+from .checks import ASPECTS, Failure, Settings, checks_in, needing
 from .drawn import drawn_calls, expected_of, quiet
 from .expected import expect
 from .observe import Expected, Observation, observe
@@ -26,6 +27,7 @@ from .target import Target
 CLOSELY = 40  # moves of the inputs before values that are nearly right are called wrong
 SHRINKS = 80  # calls that may be tried to make a failing one small
 FEW = {"compile": 2}  # compilers take seconds for each new shape
+ENOUGH = 30  # calls among which there is one in every dtype
 SLOW = ("compile", "value_and_grad")  # their calls are shown as drawn, which is small
 ARITHMETIC = ("add", "subtract", "multiply", "divide", "pow", "maximum", "equal", "less")
 
@@ -56,8 +58,8 @@ class OpGroup:
         if wrong := wrong_signature(type(target.ops), name):
             failures[f"{self.name}/signature"] = Failure(wrong, signature_repro(target, name))
             if name in PRIMITIVES and "not implemented" in wrong:
-                blocked = Failure(f"needs {self.name}/signature", blocked=True)
-                return failures | dict.fromkeys(checks_in(self.name, self.dtypes(settings.dtypes)), blocked)
+                checks = checks_in(self.name, self.dtypes(settings.dtypes))
+                return failures | dict.fromkeys(checks, needing(f"{self.name}/signature"))
         seen = _Search(target, self.case, self.dtypes(settings.dtypes))
         seen.look(FEW.get(name, settings.examples))
         return failures | dict(seen.failures(name not in SLOW))
@@ -71,6 +73,7 @@ class _Search:
     case: OpCase
     dtypes: list[str]
     kept: dict[tuple[str, str], Call] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
     lacks: dict[str, str] = field(default_factory=dict)
     simplest: Call | None = None
@@ -82,9 +85,17 @@ class _Search:
         for number, call in enumerate(calls):
             for dtype in self.dtypes:
                 if not self.outside(call, dtype):
-                    expected = expected_of(self.case.name, examples, number, dtype)
-                    for aspect in self.wrong(call, dtype, expected):
-                        self.kept.setdefault((dtype, aspect), call)
+                    self.judge(call, dtype, expected_of(self.case.name, examples, number, dtype))
+        for dtype in set(self.dtypes) - self.tried:  # of few calls, all may be outside
+            inside = (call for call in drawn_calls(self.case.name, ENOUGH) if not self.outside(call, dtype))
+            for call in islice(inside, 1):
+                self.judge(call, dtype)
+
+    def judge(self, call: Call, dtype: str, expected: list[Expected] | None = None) -> None:
+        """Judge one call; keep it if it is the first that fails in an aspect."""
+        self.tried.add(dtype)
+        for aspect in self.wrong(call, dtype, expected):
+            self.kept.setdefault((dtype, aspect), call)
 
     def wrong(self, call: Call, dtype: str, expected: list[Expected] | None = None) -> dict[str, str]:
         """What is wrong with one call, by aspect; remembers whether it ran at all."""
@@ -126,10 +137,12 @@ class _Search:
                     call = self.kept[dtype, aspect]
                     call = small[aspect] = self.small(call, small.get(aspect), dtype, aspect) if shrink else call
                     yield check, self.failure(call, dtype, aspect)
+                elif dtype in self.lacks and aspect == "runs":
+                    yield check, needing(f"ops/{self.lacks[dtype]}/signature")
+                elif dtype not in self.tried and aspect == "runs":
+                    yield check, Failure(f"no call in {dtype} was drawn, so nothing is known")
                 elif dtype not in self.ran and aspect != "runs":
-                    yield check, Failure(f"needs ops/{self.case.name}/{dtype}/runs", blocked=True)
-                elif dtype not in self.ran and dtype in self.lacks:
-                    yield check, Failure(f"needs ops/{self.lacks[dtype]}/signature", blocked=True)
+                    yield check, needing(f"ops/{self.case.name}/{dtype}/runs")
 
     def failure(self, call: Call, dtype: str, aspect: str) -> Failure:
         expected = expect(self.case, call, dtype, CLOSELY)

@@ -12,7 +12,7 @@ import numpy as np
 from ...ops import Array, Ops
 from ...random import generator
 from ..strategies import Call
-from .checks import ASPECTS, Failure, Level, Settings, checks_in
+from .checks import ASPECTS, Failure, Level, Settings, checks_in, needing
 from .expected import expect_of_program
 from .observe import PROGRAM, Expected, observe
 from .repro import check_repro
@@ -60,10 +60,11 @@ class Program:
             call, expected = expectation(self, dtype, size)
             seen = observe(target.ops, PROGRAM, call, dtype, expected)
             wrong = {aspect: f"{text}, at B, T, H, W = {size}" for aspect, text in seen.wrong.items()}
+            runs = f"{self.name}/{dtype}/runs"
             if seen.lacks or "runs" in wrong:
-                needs = f"ops/{seen.lacks}/signature" if seen.lacks else f"{self.name}/{dtype}/runs"
-                blocked = Failure(f"needs {needs}", blocked=True)
-                failures |= {f"{self.name}/{dtype}/{a}": blocked for a in ASPECTS if seen.lacks or a != "runs"}
+                failures |= {f"{self.name}/{dtype}/{aspect}": needing(runs) for aspect in ASPECTS}
+            if seen.lacks:
+                failures[runs] = needing(f"ops/{seen.lacks}/signature")
             for aspect, text in wrong.items():
                 check = f"{self.name}/{dtype}/{aspect}"
                 failures[check] = Failure(text, check_repro(target, check))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class Suite:
         """Outcomes of a group: blocked if one of a lower level fails, of those in `among`."""
         if group.name not in self._done:
             failed = [o.id for lower in self._below(group, among) for o in self.run(lower, among) if o.status == "fail"]
-            self._done[group.name] = list(self._blocked(group, failed) if failed else self._run(group))
+            self._done[group.name] = list(self._blocked(group, failed) if failed else self._run(group, among))
         return self._done[group.name]
 
     def _below(self, group: Group, among: Sequence[Group]) -> list[Group]:
@@ -97,24 +97,27 @@ class Suite:
         for check in group.checks(self.settings.dtypes):
             yield Outcome(check, "blocked", f"blocked by {failed[0]}{more}")
 
-    def _run(self, group: Group) -> Iterator[Outcome]:
+    def _run(self, group: Group, among: Sequence[Group]) -> Iterator[Outcome]:
+        counted = {check for other in among for check in other.checks(self.settings.dtypes)} | set(self.xfails)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # overflow at the edges of a dtype is part of what is tested
             failures = group.run(self.target, self.settings)
         for check in group.checks(self.settings.dtypes):
-            yield self._outcome(check, failures.get(check))
+            yield self._outcome(check, failures.get(check), counted)
 
-    def _outcome(self, check: str, failure: Failure | None) -> Outcome:
+    def _outcome(self, check: str, failure: Failure | None, counted: Collection[str]) -> Outcome:
+        """counted: checks whose failure shows elsewhere, in this run or on the list; what needs them is blocked."""
         reason = self.xfails.get(check)
         if failure is None and reason is None:
             return Outcome(check, "pass")
         if failure is None:
             return Outcome(check, "xpass", f"listed as failing ({reason}), but passes: take it off the list")
-        if failure.blocked:
+        if failure.needs in counted:
             return Outcome(check, "blocked", failure.message)
+        message = f"{failure.message}, which fails and is no part of this run" if failure.needs else failure.message
         if reason is not None:
-            return Outcome(check, "xfail", f"{reason} ({failure.message})", failure.repro)
-        return Outcome(check, "fail", failure.message, failure.repro)
+            return Outcome(check, "xfail", f"{reason} ({message})", failure.repro)
+        return Outcome(check, "fail", message, failure.repro)
 
 
 def recheck(target: str | type[Ops] | Ops, check: str, examples: int = 30) -> None:
