@@ -1,4 +1,4 @@
-"""What a measurement was taken on: processor, load, versions, date."""
+"""What a measurement was taken on: processor, load, versions, date; and with how many threads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENSORA_THREADS")
+
+
+def ran_again(module: str, threads: int, arguments: Sequence[str] | None) -> bool:
+    """Whether the module was run in a process of its own, since libraries read the number of threads when loaded.
+
+    False in that process, and where the environment already says so. arguments: of the command line, None for its own.
+    """
+    wanted = dict.fromkeys(THREADS, str(threads))
+    if all(os.environ.get(name) == number for name, number in wanted.items()):
+        return False
+    settings = {**os.environ, **wanted, "PYTHONPATH": os.pathsep.join(sys.path)}  # what is found here is found there
+    command = [sys.executable, "-m", module, *(sys.argv[1:] if arguments is None else arguments)]
+    if code := subprocess.run(command, env=settings).returncode:
+        raise SystemExit(code)
+    return True
 
 
 def describe_machine(packages: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 python -m opensora_benchmarks.temporal_block [--threads 1] [--repeat 15] [--backends numpy,numba,torch] [--json FILE]
 
 All backends run in one process on the same weights and inputs, turn by turn, so that a busy moment of the machine hits
-all alike; the minimum of the turns counts. Each result is first held against NumPy's.
+all alike; the minimum of the turns counts, of the whole block and, in turns of their own, of every op. Each result is
+first held against NumPy's.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import argparse
 import contextlib
 import gc
 import json
-import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -21,7 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENSORA_THREADS")
+from .machine import describe_machine, ran_again
+
 BACKENDS = ("numpy", "numba", "torch")
 PRODUCTS = ("linear", "matmul")  # what BLAS does
 AGREEMENT = 1e-5  # relative distance to NumPy's result that float32 may leave
@@ -95,13 +95,23 @@ def measure(size: Size, backends: Sequence[str], repeat: int) -> dict[str, Any]:
                 times[name].append(time.perf_counter() - start)
                 parts[name].append(_by_op(run, ops))
     best = {name: min(seconds) for name, seconds in times.items()}
+    ops_best = {name: _least(counts) for name, counts in parts.items()}
+    rest = {name: sum(least.values()) - least["products"] for name, least in ops_best.items()}
     return {
         "size": size._asdict(),
         "milliseconds": {name: round(1e3 * seconds, 3) for name, seconds in best.items()},
         "median_milliseconds": {name: round(1e3 * float(np.median(seconds)), 3) for name, seconds in times.items()},
-        "numba_speedup": {n: round(best[n] / best["numba"], 2) for n in best if "numba" in best and n != "numba"},
-        "ops_milliseconds": {name: _least(counts) for name, counts in parts.items()},
+        "numba_speedup": _speedup(best),
+        "numba_speedup_without_products": _speedup(rest),
+        "share_of_products": {
+            name: round(least["products"] / sum(least.values()), 2) for name, least in ops_best.items()
+        },
+        "ops_milliseconds": ops_best,
     }
+
+
+def _speedup(times: dict[str, float]) -> dict[str, float]:
+    return {name: round(times[name] / times["numba"], 2) for name in times if "numba" in times and name != "numba"}
 
 
 def _by_op(run: Callable[[Any], Any], ops: Any) -> Counter[str]:
@@ -152,11 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--sizes: {', '.join(sorted(unknown))} is not one of {', '.join(SIZES)}")
     if min(options.threads, options.repeat) < 1:
         parser.error("--threads and --repeat must be at least 1")
-    wanted = dict.fromkeys(THREADS, str(options.threads))
-    if any(os.environ.get(name) != number for name, number in wanted.items()):
-        _again(wanted, list(sys.argv[1:] if arguments is None else arguments))  # read when libraries are loaded
+    if ran_again("opensora_benchmarks.temporal_block", options.threads, arguments):
         return
-    from .machine import describe_machine
 
     document: dict[str, Any] = {
         "benchmark": "temporal_block", "dtype": "float32", "threads": options.threads, "turns": options.repeat,
@@ -168,20 +175,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for backend, milliseconds in row["milliseconds"].items():
             parts = ", ".join(f"{op} {part:.2f}" for op, part in list(row["ops_milliseconds"][backend].items())[:6])
             print(f"  {backend:6} {milliseconds:9.2f}   {parts}", flush=True)
-        print(f"  numba is faster by {row['numba_speedup']}", flush=True)
+        print(f"  products of BLAS take {row['share_of_products']}")
+        print(f"  numba is faster by {row['numba_speedup']}, in all but the products by", end=" ")
+        print(row["numba_speedup_without_products"], flush=True)
     if options.json:
         from opensora_core.serialization.atomic import atomic_file
 
         with atomic_file(options.json) as temporary:
             temporary.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _again(environment: dict[str, str], arguments: list[str]) -> None:
-    """Run in a process whose libraries start with the right number of threads, and which finds what is found here."""
-    settings = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-m", "opensora_benchmarks.temporal_block", *arguments], env=settings)
-    if done.returncode:
-        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

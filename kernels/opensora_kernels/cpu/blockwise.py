@@ -14,7 +14,7 @@ import numpy as np
 from .compiled import Array
 from .softmax import write_masked_softmax, write_softmax
 
-BLOCK = 1 << 17  # logits at a time: half a megabyte in float32
+BLOCK = 1 << 17  # logits at a time and thread: half a megabyte in float32
 
 
 def attention(q: Any, k: Any, v: Any, mask: Any, scale: float, threads: int = 1) -> Array:
@@ -28,7 +28,7 @@ def attention(q: Any, k: Any, v: Any, mask: Any, scale: float, threads: int = 1)
     out = np.empty((*batch, L, v.shape[-1]), q.dtype)
     q, k, v = (np.broadcast_to(a, (*batch, *a.shape[-2:])) for a in (q, k, v))
     mask = None if mask is None else np.broadcast_to(mask, (*batch, *(1,) * max(0, 2 - mask.ndim), *mask.shape[-2:]))
-    rows = max(1, min(L, BLOCK // M))
+    rows = max(1, min(L, threads * BLOCK // M))
     logits, weights = np.empty((2, rows, M), q.dtype)
     factor = q.dtype.type(scale)
     for index in np.ndindex(batch):

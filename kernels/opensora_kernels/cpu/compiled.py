@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -48,5 +49,10 @@ def frozen(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 def row_numbers(a: Any, x: Any) -> Array:
     """Of every row of x, the number of the row of `a` that meets it, if all axes but the last broadcast."""
-    leading = a.shape[:-1]
-    return np.broadcast_to(np.arange(math.prod(leading)).reshape(leading), x.shape[:-1])
+    return _row_numbers(a.shape[:-1], x.shape[:-1])
+
+
+@lru_cache(maxsize=16)
+def _row_numbers(leading: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    numbers = np.broadcast_to(np.arange(math.prod(leading)).reshape(leading), shape)
+    return frozen(numbers, (-1,), np.dtype(np.int64))

@@ -53,7 +53,7 @@ def _standardise(x: Any, scale: Any, shift: Any, eps: float, threads: int) -> Ar
     D = x.shape[-1]
     rows = out.reshape(-1, D)
     affine = (frozen(a, (a.size // D, D), x.dtype) for a in (scale, shift))
-    which = (frozen(row_numbers(a, x), (len(rows),), np.dtype(np.int64)) for a in (scale, shift))
+    which = (row_numbers(a, x) for a in (scale, shift))
     share_rows(threads, _layer_norm, len(rows), out.size, frozen(x, rows.shape, x.dtype), *affine, *which, eps, rows)
     return out
 

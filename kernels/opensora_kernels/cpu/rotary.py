@@ -16,7 +16,7 @@ def rotary(x: Any, cos: Any, sin: Any, threads: int = 1) -> Array:
     D = x.shape[-1]
     rows = out.reshape(-1, D)
     tables = (frozen(a, (a.size // (D // 2), D // 2), x.dtype) for a in (cos, sin))
-    numbers = (frozen(row_numbers(a, x), (len(rows),), np.dtype(np.int64)) for a in (cos, sin))
+    numbers = (row_numbers(a, x) for a in (cos, sin))
     share_rows(threads, _turn, len(rows), out.size, frozen(x, rows.shape, x.dtype), *tables, *numbers, rows)
     return out
 

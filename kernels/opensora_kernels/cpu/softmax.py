@@ -37,7 +37,7 @@ def write_masked_softmax(x: Any, mask: Any, out: Array, threads: int = 1) -> Arr
     rows = out.reshape(-1, M)
     full = np.broadcast_to(mask, (*mask.shape[:-1], M))
     masks = frozen(full, (full.size // M, M), np.dtype(bool))
-    which = frozen(row_numbers(full, x), (len(rows),), np.dtype(np.int64))
+    which = row_numbers(full, x)
     share_rows(threads, _masked_softmax, len(rows), out.size, frozen(x, rows.shape, x.dtype), masks, which, rows)
     return out
 

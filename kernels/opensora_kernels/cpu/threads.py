@@ -8,12 +8,14 @@ threads at once, which Numba's own workqueue does not allow.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 GRAIN = 1 << 16  # elements below which another thread costs more than it brings
+RUNS = 4  # of rows a thread, if all are equally fast
 VARIABLES = ("OPENSORA_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -33,18 +35,34 @@ def default_threads() -> int:
 def share_rows(threads: int, kernel: Callable[..., None], rows: int, elements: int, *args: Any) -> None:
     """Call kernel(first, last, *args) on runs of rows that together are 0 to `rows`, on up to `threads` threads.
 
-    elements: how many there are in all rows; few are left to the calling thread.
+    elements: how many there are in all rows; few are left to the calling thread. Each thread takes the next run when it
+    is done with one: where other programs, or threads of BLAS that still wait for work, hold a processor, the others do
+    the rest.
     """
-    parts = max(1, min(threads, rows, elements // GRAIN))
-    bounds = [rows * part // parts for part in range(parts + 1)]
-    others = [_pool(threads).submit(kernel, bounds[i], bounds[i + 1], *args) for i in range(1, parts)]
+    workers = max(1, min(threads, rows, elements // GRAIN))
+    if workers == 1:
+        kernel(0, rows, *args)
+        return
+    count = min(rows, workers * RUNS, elements // GRAIN)
+    runs = deque((rows * i // count, rows * (i + 1) // count) for i in range(count))
+    others = [_pool(threads).submit(_work, kernel, runs, args) for _ in range(workers - 1)]
     try:
-        kernel(0, bounds[1], *args)
+        _work(kernel, runs, args)
     finally:  # no thread may still write when the arrays are gone
-        failures = [other.exception() for other in others]
+        runs.clear()
+        failures = [other.exception() for other in others if not other.cancel()]
     for failure in failures:
         if failure is not None:
             raise failure
+
+
+def _work(kernel: Callable[..., None], runs: deque[tuple[int, int]], args: tuple[Any, ...]) -> None:
+    while True:
+        try:
+            first, last = runs.popleft()
+        except IndexError:
+            return
+        kernel(first, last, *args)
 
 
 @cache

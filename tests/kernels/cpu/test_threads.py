@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -73,13 +74,33 @@ def test_every_row_is_done_once(count, rows, large):
     assert sorted(done) == list(range(rows))
 
 
-def test_an_error_in_a_thread_is_raised():
-    def kernel(first, last):
-        if first:
-            raise MemoryError(f"rows from {first}")
+@pytest.mark.parametrize("here", [True, False])
+def test_an_error_in_any_thread_is_raised(here):
+    caller, others = threading.get_ident(), threading.Event()
 
-    with pytest.raises(MemoryError, match="rows from 5"):
+    def kernel(first, last):
+        if (threading.get_ident() == caller) == here:
+            others.set()
+            raise MemoryError(f"rows from {first}")
+        assert others.wait(10)
+
+    with pytest.raises(MemoryError, match="rows from "):
         threads.share_rows(2, kernel, 10, 1 << 20)
+
+
+def test_who_is_held_up_leaves_the_rest_to_the_others():
+    caller, done, rest = threading.get_ident(), {}, threading.Event()
+
+    def kernel(first, last):
+        done[first] = threading.get_ident()
+        if threading.get_ident() != caller:
+            assert rest.wait(10)
+        elif list(done.values()).count(caller) == 7:
+            rest.set()
+
+    threads.share_rows(2, kernel, 8, 1 << 20)
+    assert sorted(done) == list(range(8))
+    assert list(done.values()).count(caller) >= 7
 
 
 def test_many_threads_may_call_at_once():
