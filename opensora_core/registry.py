@@ -6,9 +6,10 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import InvalidInputError, MissingDependencyError
+from .errors import InvalidInputError, MissingDependencyError, OpenSoraError
 from .ops import Ops
 
 ENTRY_POINTS = "opensora.backends"
@@ -63,7 +64,7 @@ def missing_reason(name: str) -> str | None:
     if name not in BUILTIN:
         try:
             _load(backend.target)
-        except InvalidInputError as error:
+        except (InvalidInputError, MissingDependencyError) as error:
             return str(error)
     return None
 
@@ -86,7 +87,8 @@ def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | N
     present; the result's `.name` says which). device: such as "cpu", "cuda:0"; dtype: float64, float32, bfloat16 or
     float16, in which models are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and
     OPENSORA_DTYPE.
-    Raises InvalidInputError for an unknown name or dtype, MissingDependencyError for an absent package.
+    Raises InvalidInputError for an unknown name or dtype and for a class that cannot be made, MissingDependencyError,
+    with its `name`, for an absent package.
     """
     if not isinstance(name, str):
         raise InvalidInputError(f"backend={name!r} must be a name, 'module:Class' or an Ops instance")
@@ -96,7 +98,27 @@ def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | N
     dtype = dtype or os.environ.get("OPENSORA_DTYPE") or "float32"
     if dtype not in DTYPES:
         raise InvalidInputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    ops: Ops = _resolve(name)(device=device, dtype=dtype)
+    backend = _resolve(name)
+    return made(name, lambda: backend(device=device, dtype=dtype))
+
+
+def made(name: str, make: Callable[[], Ops]) -> Ops:
+    """Call what makes a backend; whatever a stranger's class raises becomes an InvalidInputError that names it."""
+    try:
+        ops = make()
+    except (OpenSoraError, MemoryError):
+        raise
+    except ModuleNotFoundError as error:
+        raise _needs(name, error) from error
+    except (Exception, SystemExit) as error:
+        raise InvalidInputError(
+            f"backend {name!r} cannot be made: {type(error).__name__}: {error}; its class must take device= and dtype="
+        ) from error
+    if lacking := [word for word in ("device", "dtype") if not hasattr(ops, word)]:
+        raise InvalidInputError(
+            f"backend {name!r} has no .{' and no .'.join(lacking)}: its __init__ must call "
+            "super().__init__(device, dtype)"
+        )
     return ops
 
 
@@ -113,7 +135,7 @@ def _resolve(name: str) -> type[Ops]:
         return _load(name)
     backend = _find(name)
     if reason := missing_reason(name):
-        raise MissingDependencyError(f"backend {name!r}: {reason}")
+        raise MissingDependencyError(f"backend {name!r}: {reason}", name=backend.requires)
     return _load(backend.target)
 
 
@@ -121,8 +143,30 @@ def _load(target: str) -> type[Ops]:
     module, _, attribute = target.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
-        raise InvalidInputError(f"backend {target!r} cannot be loaded ({error}); expected 'module:Class'") from error
+    except OpenSoraError:
+        raise
+    except ModuleNotFoundError as error:
+        own = error.name is None or _top(error.name) == _top(module)
+        raise (_no_target(target, error) if own else _needs(target, error)) from error
+    except (Exception, SystemExit) as error:  # a stranger's module may fail in any way
+        raise _no_target(target, error) from error
     if not (isinstance(found, type) and issubclass(found, Ops)):
         raise InvalidInputError(f"backend {target!r} is {found!r}; expected a class derived from opensora_core.Ops")
     return found
+
+
+def _no_target(target: str, error: BaseException) -> InvalidInputError:
+    kind = "" if isinstance(error, ModuleNotFoundError | AttributeError | ValueError) else f"{type(error).__name__}: "
+    return InvalidInputError(f"backend {target!r} cannot be loaded ({kind}{error}); expected 'module:Class'")
+
+
+def _needs(backend: str, error: ModuleNotFoundError) -> MissingDependencyError:
+    if error.name is None:
+        return MissingDependencyError(f"backend {backend!r}: {error}")
+    name = _top(error.name)
+    return MissingDependencyError(f"backend {backend!r} needs the package {name!r}, which is not installed", name=name)
+
+
+def _top(module: str) -> str:
+    """The package of a module."""
+    return module.partition(".")[0]

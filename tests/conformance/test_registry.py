@@ -145,6 +145,82 @@ def test_an_entry_point_that_cannot_be_loaded_is_not_available(entry_points):
     assert "No module named 'opensora_absent'" in registry.missing_reason("broken")
 
 
+STRANGE = """
+from opensora_backends.numpy_ops import NumpyOps
+
+class NoArguments(NumpyOps):
+    def __init__(self):
+        super().__init__()
+
+class Raises(NumpyOps):
+    def __init__(self, device, dtype):
+        raise RuntimeError("no driver")
+
+class Exits(NumpyOps):
+    def __init__(self, device, dtype):
+        raise SystemExit(0)
+
+class SaysNothing(NumpyOps):
+    def __init__(self, device, dtype):
+        pass
+
+class Needs(NumpyOps):
+    def __init__(self, device, dtype):
+        import no_such_framework.core
+"""
+
+
+@pytest.fixture
+def strange(tmp_path, monkeypatch):
+    """Name of a module with the given text, of which nothing stays behind."""
+
+    def write(text):
+        monkeypatch.syspath_prepend(tmp_path)
+        name = f"strange_{abs(hash(tmp_path))}"
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("NoArguments", "cannot be made: TypeError: .*; its class must take device= and dtype="),
+        ("Raises", "cannot be made: RuntimeError: no driver"),
+        ("Exits", "cannot be made: SystemExit: 0"),
+        ("SaysNothing", r"has no .device and no .dtype: its __init__ must call super\(\).__init__\(device, dtype\)"),
+    ],
+)
+def test_a_backend_that_cannot_be_made_is_said(strange, name, complaint):
+    target = f"{strange(STRANGE)}:{name}"
+    with pytest.raises(InvalidInputError, match=f"^backend '{target}' {complaint}"):
+        get_backend(target)
+
+
+@pytest.mark.parametrize("text", ["import no_such_framework.core", STRANGE])
+def test_a_framework_that_a_backend_imports_in_vain_is_named(strange, text):
+    with pytest.raises(MissingDependencyError, match="needs the package 'no_such_framework', which is not") as caught:
+        get_backend(f"{strange(text)}:Needs")
+    assert caught.value.name == "no_such_framework"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("import NAME.core", r"\(No module named"),
+        ("1 +", r"\(SyntaxError: "),
+        ("from numpy import no_such_name", r"\(ImportError: "),
+        ("raise SystemExit(0)", r"\(SystemExit: 0\)"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_said(strange, text, complaint):
+    module = strange("")
+    strange(text.replace("NAME", module))
+    with pytest.raises(InvalidInputError, match=f"^backend '{module}:Ops' cannot be loaded {complaint}"):
+        get_backend(f"{module}:Ops")
+
+
 def test_an_entry_point_cannot_take_a_built_in_name(entry_points):
     assert registry.backends()["numpy"] == registry.BUILTIN["numpy"]
 

@@ -36,6 +36,7 @@ from opensora_core.testing.running import arrays_in
 from opensora_core.testing.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
+PATHS = {"PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}", "OMP_NUM_THREADS": "1"}
 WRONG = "ops/silu/float32/values"
 KNOWN = [check for level in groups().values() for group in level for check in group.checks(["float32"])]
 
@@ -218,6 +219,30 @@ def test_a_class_that_cannot_be_made_is_an_error_that_names_it():
     with pytest.raises(InvalidInputError, match="'Needy' cannot be made: TypeError"):
         conformance(Needy)
 
+    class Silent(NumpyOps):
+        def __init__(self):
+            pass
+
+    for target in (Silent, Silent()):
+        with pytest.raises(InvalidInputError, match=r"'Silent' has no \.device"):
+            conformance(target)
+
+
+@pytest.mark.parametrize("command", [["script.py"], ["-c", "exec(open('script.py').read())"]])
+def test_a_class_of_a_script_is_tested(tmp_path, command):
+    (tmp_path / "script.py").write_text(f"""
+from opensora_core.testing.conformance import conformance
+from opensora_backends.numpy_ops import NumpyOps
+
+{inspect.getsource(Wrong)}
+
+[failure] = conformance(Wrong, "ops", only="ops/silu", dtypes=["float32"], examples=2).failures
+assert "# ops: a Wrong()" in failure.repro, failure.repro
+""")
+    run = [sys.executable, *command]
+    out = subprocess.run(run, cwd=tmp_path, env=PATHS, capture_output=True, text=True, timeout=120, check=False)
+    assert out.returncode == 0, out.stderr
+
 
 # ---------------------------------------------------------------------- repros
 
@@ -339,8 +364,7 @@ test_known = conformance_tests(Wrong, level="ops", only="ops/silu", dtypes=["flo
 def test_a_stranger_runs_the_suite_through_pytest(tmp_path):
     (tmp_path / "test_mine.py").write_text(STRANGER)
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", str(tmp_path)]
-    path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}", "OMP_NUM_THREADS": "1"}
-    out = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=120, check=False)
+    out = subprocess.run(command, cwd=tmp_path, env=PATHS, capture_output=True, text=True, timeout=120, check=False)
     lines = [line.partition(" - ")[0] for line in out.stdout.splitlines()]
     assert "PASSED test_mine.py::test_right[ops/gelu]" in lines
     assert "PASSED test_mine.py::test_right[ops/silu]" in lines
@@ -369,6 +393,18 @@ def test_so_is_a_missing_backend(monkeypatch):
         test("ops/silu")
     monkeypatch.setenv("OPENSORA_MUST_RUN", "torch")
     with pytest.raises(pytest.fail.Exception, match="torch must run here"):
+        test("ops/silu")
+
+
+def test_so_is_a_framework_that_a_strangers_backend_needs(tmp_path, monkeypatch):
+    (tmp_path / "needy_pkg.py").write_text("import no_such_framework")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("OPENSORA_MUST_RUN", "numpy")
+    test = conformance_tests("needy_pkg:Ops", level="ops")
+    with pytest.raises(pytest.skip.Exception, match="needs the package 'no_such_framework'"):
+        test("ops/silu")
+    monkeypatch.setenv("OPENSORA_MUST_RUN", "no_such_framework")
+    with pytest.raises(pytest.fail.Exception, match="no_such_framework must run here"):
         test("ops/silu")
 
 

@@ -58,7 +58,7 @@ def must_run() -> tuple[str, ...]:
 
 
 def require(framework: str) -> None:
-    """Skip the test where a framework is not installed; fail it where OPENSORA_MUST_RUN lists the framework."""
+    """Skip the test (or the module of tests) without a framework; fail where OPENSORA_MUST_RUN lists the framework."""
     if importlib.util.find_spec(framework) is None:
         _missing(framework, f"{framework} is not installed")
 
@@ -67,14 +67,14 @@ def _open(target: str | type[Ops] | Ops, device: str | None) -> Target:
     try:
         return open_target(target, device)
     except MissingDependencyError as error:
-        _missing(str(target), str(error))
+        _missing(next((name for name in (error.name, str(target)) if name in must_run()), str(target)), str(error))
         raise
 
 
 def _missing(framework: str, reason: str) -> None:
     if framework in must_run():
         pytest.fail(f"{reason}, and {MUST_RUN} says that {framework} must run here", pytrace=False)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def _judge(outcomes: list[Outcome]) -> None:

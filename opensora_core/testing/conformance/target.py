@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 from ...autodiff import Autodiff
-from ...errors import InvalidInputError, OpenSoraError
+from ...errors import InvalidInputError
 from ...interpose import Strict
 from ...ops import Ops
-from ...registry import backends, get_backend
+from ...registry import backends, get_backend, made
 from ..running import vanilla
 
 WRAPPERS: dict[str, Callable[[Ops], Ops]] = {
@@ -39,18 +39,27 @@ def open_target(target: str | type[Ops] | Ops, device: str | None = None) -> Tar
     whose framework is not installed.
     """
     if isinstance(target, Ops):
-        return Target(target.name, target, f"# ops: the {type(target).__name__} that was tested")
+        ops = made(type(target).__name__, lambda: target)
+        return Target(ops.name, ops, f"# ops: the {type(ops).__name__} that was tested")
     if isinstance(target, str):
         return _by_name(target, device)
     if not (isinstance(target, type) and issubclass(target, Ops)):
         raise InvalidInputError(f"cannot test {target!r}: expected a name, 'module:Class', a class of Ops or an Ops")
     options = {} if device is None else {"device": device}
     shown = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    if importlib.util.find_spec(target.__module__) is None or "<locals>" in target.__qualname__:
+    if "<locals>" in target.__qualname__ or not _importable(target.__module__):
         code = f"# ops: a {target.__qualname__}({shown})"
     else:
         code = f"from {target.__module__} import {target.__name__}\n\nops = {target.__name__}({shown})"
-    return Target(target.__name__, _make(target.__name__, lambda: target(**options)), code)
+    return Target(target.__name__, made(target.__name__, lambda: target(**options)), code)
+
+
+def _importable(module: str) -> bool:
+    """Whether another program could import it; a script cannot be, nor what was made by hand."""
+    try:
+        return module != "__main__" and find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _by_name(name: str, device: str | None) -> Target:
@@ -66,17 +75,4 @@ def _by_name(name: str, device: str | None) -> Target:
         )
     where = f", device={device!r}" if device else ""
     code = f"from opensora_core import get_backend\n\nops = get_backend({name!r}{where})"
-    return Target(name, _make(name, lambda: get_backend(name, device=device, dtype="float32")), code)
-
-
-def _make(name: str, make: Callable[[], Ops]) -> Ops:
-    """Call what makes a backend; whatever a stranger's code raises becomes an error that names it."""
-    try:
-        return make()
-    except OpenSoraError:
-        raise
-    except Exception as error:
-        raise InvalidInputError(
-            f"the backend {name!r} cannot be made: {type(error).__name__}: {error}; it must be importable, and its "
-            "class must take device= and dtype="
-        ) from error
+    return Target(name, get_backend(name, device=device, dtype="float32"), code)
