@@ -1,4 +1,5 @@
 import importlib.util
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -6,9 +7,11 @@ from hypothesis import HealthCheck, settings
 from opensora_core.module import state_dict
 from opensora_core.pipelines.config import OpenSoraConfig
 from opensora_core.pipelines.opensora import OpenSora
-from opensora_core.testing.conformance.pytest_api import MUST_RUN, must_run
+from opensora_core.testing.conformance.pytest_api import MUST_RUN, must_run, require
 from opensora_core.training.codec_clips import clips
 from opensora_core.vae.block_pca import fit
+
+FRAMEWORKS = ("torch", "numba", "cupy", "jax", "array_api_strict", "matplotlib")  # what is fine to be without
 
 settings.register_profile(
     "ci", max_examples=20, deadline=None, derandomize=True, database=None,
@@ -22,6 +25,43 @@ def pytest_configure(config):
     missing = [name for name in must_run() if importlib.util.find_spec(name) is None]
     if missing:  # where it is not on the list, a missing framework skips its tests, visibly
         raise pytest.UsageError(f"{MUST_RUN} lists {', '.join(missing)}: pip install -r requirements-dev.txt")
+
+
+@contextmanager
+def required():
+    """Skip, or fail where it must run, what cannot import a framework."""
+    try:
+        yield
+    except (ImportError, pytest.Module.CollectError) as error:
+        cause = error if isinstance(error, ImportError) else error.__cause__
+        framework = str(getattr(cause, "name", "")).partition(".")[0]
+        if framework in FRAMEWORKS:
+            require(framework)
+        raise
+
+
+class Tests(pytest.Module):
+    """A file of tests, which may import a framework."""
+
+    def collect(self):
+        with required():
+            return super().collect()
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return Tests.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    with required():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    with required():
+        return (yield)
 
 
 @pytest.fixture(scope="session")
