@@ -16,9 +16,11 @@ import numpy as np
 from opensora_core.errors import InvalidInputError, LimitError, OpenSoraError
 from opensora_core.ops import FUSED, HALF, PATTERNS, PRIMITIVES, Array, Axis, DType, Function, Ops, Pattern
 from opensora_kernels.choice import TORCH
+from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.index_add import index_add
 from opensora_kernels.cuda.norms import NormKernels
+from opensora_kernels.cuda.rotary import RotaryKernels
 
 from .cuda_exchange import from_torch, sdpa, to_torch
 from .cuda_gemm import gemm
@@ -71,6 +73,8 @@ class CudaOps(RowwiseByKernels):
         self._kernels = kernels_of(self._lib, index)
         self._attention = AttentionKernels(self.xp, self._kernels.get)
         self._norms = NormKernels(self.xp, self._kernels.get)
+        self._activations = ActivationKernels(self.xp, self._kernels.get)
+        self._rotary = RotaryKernels(self.xp, self._kernels.get)
         super().__init__(f"cuda:{index}", dtype)
 
     def _enter(self) -> None:

@@ -1,21 +1,26 @@
-"""The CUDA backend's fused ops that work on rows: by our kernels where they take the arrays, else composed."""
+"""The CUDA backend's norms, activations and rope: by our kernels where they take the arrays, else composed."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 from opensora_core.ops import Array, Ops
+from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.norms import NormKernels, is_vectors
+from opensora_kernels.cuda.rotary import RotaryKernels
 
 from .cuda_kernels import Kernels
 
 
 class RowwiseByKernels(Ops):
-    """Norms by kernels; each method falls back to the op's default composition."""
+    """Each method falls back to the op's default composition."""
 
     _kernels: Kernels
     _norms: NormKernels
+    _activations: ActivationKernels
+    _rotary: RotaryKernels
 
     @abstractmethod
     def _same_device(self, op: str, *arrays: Array) -> None: ...
@@ -34,6 +39,36 @@ class RowwiseByKernels(Ops):
         if not self._serves("modulate", x, shift, scale):
             return super().modulate(x, shift, scale, eps)
         return self._norms.modulate(x, shift, scale, eps)
+
+    def group_norm(
+        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
+    ) -> Array:
+        given = [a for a in (weight, bias) if a is not None]
+        self._same_device("group_norm", x, *given)
+        length = math.prod(x.shape[1:]) // groups
+        if not self._chosen("group_norm", x, *given, length=length):
+            return super().group_norm(x, groups, weight, bias, eps)
+        return self._norms.group_norm(x, groups, weight, bias, eps)
+
+    def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
+        if not self._serves("gelu", x):
+            return super().gelu(x, approximate)
+        return self._activations.gelu(x, approximate)
+
+    def silu(self, x: Array) -> Array:
+        return self._activations.silu(x) if self._serves("silu", x) else super().silu(x)
+
+    def softmax(self, x: Array, axis: int = -1) -> Array:
+        if axis not in (-1, x.ndim - 1) or not self._serves("softmax", x):
+            return super().softmax(x, axis)
+        return self._activations.softmax(x)
+
+    def rotary(self, x: Array, cos: Array, sin: Array) -> Array:
+        self._same_device("rotary", x, cos, sin)
+        halves = (*x.shape[:-1], x.shape[-1] // 2)
+        if not (all(is_vectors(t.shape, halves) for t in (cos, sin)) and self._chosen("rotary", x)):
+            return super().rotary(x, cos, sin)
+        return self._rotary.rotary(x, cos, sin)
 
     def _serves(self, op: str, x: Array, *vectors: Array | None) -> bool:
         """Whether a kernel takes rows x and vectors that broadcast to them, all of one dtype."""

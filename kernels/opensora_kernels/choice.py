@@ -93,6 +93,10 @@ KERNELS = (  # of one op in the order of preference
     Kernel("flash_attention", "attention", "flash_attention.cu", **TENSOR_CORES),
     Kernel("flash_attention_plain", "attention", "flash_attention.cu", **PLAIN),
     *(Kernel("modulate", op, "modulate.cu") for op in ("layer_norm", "rms_norm", "modulate")),
+    Kernel("group_norm", "group_norm", "group_norm_silu.cu", longest=2**30 - 1),
+    *(Kernel("activate", op, "activations.cu") for op in ("gelu", "silu")),
+    Kernel("softmax", "softmax", "softmax.cu"),
+    Kernel("qk_norm_rope", "rotary", "qk_norm_rope.cu"),
 )
 
 

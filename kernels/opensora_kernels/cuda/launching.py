@@ -50,6 +50,11 @@ def dense_rows(xp: Any, x: Any, alignment: int = 1) -> Any:
     return xp.array(x, order="C", copy=True)
 
 
+def is_aligned(x: Any, size: int) -> bool:
+    """Whether x begins at a multiple of so many bytes."""
+    return _address(x) % size == 0
+
+
 def optional(x: Any) -> Any:
     """An array, or the null pointer for None."""
     return NULL if x is None else x

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from .launching import GetKernel, c_type, ceil_div, dense_rows, element_strides, launch, optional
+from .launching import GetKernel, c_type, ceil_div, dense_rows, element_strides, is_aligned, launch, optional
 
 HELD = (1, 4, 9, 16)  # how many times four channels a lane may keep; nine are D = 1152
 ROWS = 4  # of a block
 INDICES = range(2**31)
+GROUP_THREADS = 256
+PIECE = GROUP_THREADS * 32  # elements of a group that a block holds at once
+MOST_CHUNKS = 512  # into which a group is cut
+GROUP_LENGTHS = range(2**30)
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,41 @@ class NormKernels:
     ) -> tuple[Any, Any]:
         """r = x + gate · branch and modulate(r, shift, scale), in one pass."""
         return self._normalise(x, scale, shift, 1.0, eps, centred=True, gate=gate, branch=branch)
+
+    def group_norm(
+        self, x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-6, *, silu: bool = False
+    ) -> Any:
+        """Normalise x [B, C, ...] over each of `groups` equal runs of channels, then weight and bias [C], then SiLU."""
+        _check_alike(x)
+        B, C = x.shape[:2]
+        if C % groups or any(a is not None and (a.shape, a.dtype) != ((C,), x.dtype) for a in (weight, bias)):
+            raise ValueError(f"{C} channels of {x.dtype.name} in {groups} groups want weights [{C}] of the same dtype")
+        places = math.prod(x.shape[2:])
+        length = C // groups * places
+        if length not in GROUP_LENGTHS:
+            raise ValueError(f"{length} elements a group are more than {GROUP_LENGTHS[-1]}")
+        out = self.xp.empty(x.shape, x.dtype)
+        if x.size == 0:
+            return out
+        x = self.xp.ascontiguousarray(x)
+        aligned = np.int32(length % 4 == 0 and is_aligned(x, 4 * x.itemsize))
+        weight, bias = (None if a is None else self.xp.ascontiguousarray(a) for a in (weight, bias))
+        pieces = ceil_div(ceil_div(length, PIECE), MOST_CHUNKS)  # of a chunk
+        chunks = ceil_div(length, PIECE * pieces)
+        grid, shared = (B * groups * chunks,), 4 * GROUP_THREADS // 32
+        cut = tuple(map(np.int32, (chunks, pieces)))
+        spreads = None
+        if chunks > 1:
+            spreads = self.xp.empty((B * groups, chunks, 2), np.float32)
+            kernel = self.get_kernel("group_norm_silu.cu", f"group_norm_sums<{c_type(x)}>")
+            launch(kernel, grid, (GROUP_THREADS,), (x, spreads, np.int32(length), *cut, aligned), shared)
+        kernel = self.get_kernel("group_norm_silu.cu", f"group_norm<{c_type(x)}>")
+        sizes = map(np.int32, (length, places, groups, C // groups))
+        arrays = (x, out, *map(optional, (weight, bias, spreads)))
+        launch(
+            kernel, grid, (GROUP_THREADS,), (*arrays, *sizes, *cut, np.float32(eps), np.int32(silu), aligned), shared
+        )
+        return out
 
     def _normalise(
         self,

@@ -39,3 +39,37 @@ struct RowPlace {
     return i0 * stride0 + i1 * stride1 + i2 * stride2;
   }
 };
+
+// Elements d..d+3 of n, zeros beyond the end; one load if `aligned` (then n is a multiple of four).
+template <typename T>
+__device__ __forceinline__ float4 load_up_to_four(const T* from, int d, int n, bool aligned) {
+  if (aligned) return d < n ? load_four(from + d) : make_float4(0.f, 0.f, 0.f, 0.f);
+  return make_float4(d < n ? to_float(from[d]) : 0.f, d + 1 < n ? to_float(from[d + 1]) : 0.f,
+                     d + 2 < n ? to_float(from[d + 2]) : 0.f, d + 3 < n ? to_float(from[d + 3]) : 0.f);
+}
+template <typename T>
+__device__ __forceinline__ void store_up_to_four(T* to, float4 x, int d, int n, bool aligned) {
+  if (aligned) {
+    if (d < n) store_four(to + d, x);
+    return;
+  }
+  if (d < n) to[d] = from_float<T>(x.x);
+  if (d + 1 < n) to[d + 1] = from_float<T>(x.y);
+  if (d + 2 < n) to[d + 2] = from_float<T>(x.z);
+  if (d + 3 < n) to[d + 3] = from_float<T>(x.w);
+}
+
+// The sum over a block of WARPS warps, for all its threads; shared: WARPS floats.
+template <int WARPS>
+__device__ __forceinline__ float block_sum(float x, float* shared) {
+  x = warp_sum(x);
+  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+  __syncthreads();  // every warp's sum is there
+  float sum = 0.f;
+#pragma unroll
+  for (int w = 0; w < WARPS; w++) sum += shared[w];
+  __syncthreads();  // and may be overwritten
+  return sum;
+}
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }

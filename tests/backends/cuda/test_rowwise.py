@@ -42,6 +42,39 @@ def test_norms_are_one_launch(ops, launches, dtype, op):
     assert [name.partition("<")[0] for name in launches] == ["modulate"]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("op", "options", "kernel"),
+    [
+        ("gelu", (), "activate"),
+        ("gelu", ("none",), "activate"),
+        ("silu", (), "activate"),
+        ("softmax", (), "softmax"),
+        ("softmax", (2,), "softmax"),
+        ("group_norm", (3,), "group_norm"),
+    ],
+)
+def test_activations_softmax_and_group_norm_are_one_launch(ops, launches, dtype, op, options, kernel):
+    x, x64 = random(ops, dtype, 2, 6, 5)
+    close(ops, getattr(ops, op)(x, *options), getattr(NUMPY, op)(x64, *options), dtype)
+    assert [name.partition("<")[0] for name in launches] == [kernel]
+
+
+def test_rope_is_one_launch_whatever_the_tables_dtype(ops, launches):
+    x, x64 = random(ops, "bfloat16", 2, 3, 5, 8)
+    angles = np.arange(5)[:, None] * np.ones(4)
+    cos, sin = np.cos(angles), np.sin(angles)
+    got = ops.rotary(x, ops.asarray(cos), ops.asarray(sin.astype(np.float32)))
+    close(ops, got, NUMPY.rotary(x64, cos, sin), "bfloat16")
+    assert [name.partition("<")[0] for name in launches] == ["qk_norm_rope"]
+
+
+def test_softmax_along_another_axis_is_composed(ops, launches):
+    x, x64 = random(ops, "float32", 3, 4, 5)
+    close(ops, ops.softmax(x, axis=1), NUMPY.softmax(x64, axis=1), "float32")
+    assert launches == []
+
+
 def test_what_no_kernel_takes_is_composed(ops, launches):
     x, x64 = random(ops, "float64", 3, 8)
     np.testing.assert_allclose(ops.to_numpy(ops.layer_norm(x)), NUMPY.layer_norm(x64), rtol=1e-12)
