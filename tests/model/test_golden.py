@@ -12,10 +12,12 @@ from opensora_core.verify import GoldenSet, check_set, find_golden_sets
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 SETS = [path for path in find_golden_sets(GOLDEN) if path.parent == GOLDEN]
+OPTIONAL = ("torch", "numba")
 BACKENDS = [
     "numpy",
-    pytest.param(
-        "torch", marks=pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
+    *(
+        pytest.param(n, marks=pytest.mark.skipif(importlib.util.find_spec(n) is None, reason=f"{n} is not installed"))
+        for n in OPTIONAL
     ),
 ]
 
