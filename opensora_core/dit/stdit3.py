@@ -36,6 +36,16 @@ class TextContext(NamedTuple):
     mask: Array | None  # (B, 1, 1, L) booleans
     pooled: Array | None  # (B, C)
 
+    def first(self, rows: int) -> TextContext:
+        """The context of the first rows of the batch."""
+        if rows == self.keys_values[0].keys.shape[0]:
+            return self
+        return TextContext(
+            tuple(KeysValues(keys[:rows], values[:rows]) for keys, values in self.keys_values),
+            None if self.mask is None else self.mask[:rows],
+            None if self.pooled is None else self.pooled[:rows],
+        )
+
 
 @dataclass(frozen=True)
 class STDiT3:

@@ -92,15 +92,22 @@ def predict_velocity(
 
 
 def window_velocity(ops: Ops, parts: Components, request: Request, context: TextContext) -> Velocity:
-    """Return the guided velocity of one request as a function of latents, timestep and frame mask."""
+    """Return the velocity of one request as a function of latents, timestep and frame mask, guided in its interval."""
+    fps = IMAGE_FPS if request.num_frames == 1 else request.fps
+    low, high = parts.config.guidance_interval
 
     def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
-        fps = IMAGE_FPS if request.num_frames == 1 else request.fps
-        return predict_velocity(ops, parts, z, timestep, context, x_mask, fps, request.height, request.width)
+        text = context.first(z.shape[0])  # the conditional rows come first
+        return predict_velocity(ops, parts, z, timestep, text, x_mask, fps, request.height, request.width)
 
     if request.guidance_scale == 1:
         return predict
-    return guided(ops, predict, request.guidance_scale, parts.config.codec.latent_channels)
+    both = guided(ops, predict, request.guidance_scale, parts.config.codec.latent_channels)
+
+    def velocity(z: Array, timestep: float, x_mask: Array | None) -> Array:
+        return (both if low <= timestep <= high else predict)(z, timestep, x_mask)
+
+    return velocity
 
 
 def sample_window(

@@ -38,6 +38,21 @@ def test_guidance_of_1_needs_no_second_half_of_the_batch(guidance_scale, rows):
     assert [call.args[0].shape[0] for call in calls["final_layer"]] == [rows, rows]
 
 
+@pytest.mark.parametrize(
+    ("interval", "rows"),
+    [((0, 1000), [2, 2, 2, 2]), ((500, 1000), [2, 2, 2, 1]), ((500, 750), [1, 2, 2, 1]), ((0, 100), [1, 1, 1, 1])],
+)
+def test_only_timesteps_of_the_interval_are_guided(interval, rows):
+    model, calls = watched("final_layer", guidance_interval=interval)
+    model.generate_from_text(PROMPT, seed=0, num_inference_steps=4)  # at timesteps 1000, 750, 500 and 250
+    assert [call.args[0].shape[0] for call in calls["final_layer"]] == rows
+
+
+def test_without_a_guided_timestep_the_scale_does_not_matter():
+    never, alone = make(guidance_interval=(0, 0)), make(guidance_scale=1.0)
+    assert distance(latents(never, PROMPT, seed=0), latents(alone, PROMPT, seed=0)) < 1e-5
+
+
 def test_guidance_moves_linearly_from_the_unconditional_velocity_through_the_conditional_one():
     model = make(num_inference_steps=1)
     at = {g: latents(model, PROMPT, seed=0, guidance_scale=g) for g in (0, 1, 3)}
