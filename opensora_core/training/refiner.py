@@ -30,6 +30,8 @@ from .codec_file import load_codec, save_codec
 from .optimizer import AdamW, ema_update
 
 Floats = NDArray[np.float32]
+Pairs = tuple[Floats, Floats]
+"""Latents, and what their decoding lacks."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +58,28 @@ class RefinerRecipe:
 def train_refiner(
     ops: Ops, codec: BlockCodec, recipe: RefinerRecipe, world: World = FULL
 ) -> Iterator[tuple[int, float, BlockCodec]]:
-    """Train a fresh refiner on clips of training scenes; yields (step, loss, refined codec) every hundred steps.
+    """Train a fresh refiner on clips of training scenes, as `improve_refiner` does.
 
-    codec: its components, in NumPy; a refiner it already has is replaced. The codec yielded is in NumPy too, with
-    the average of the weights. Raises NonFiniteError when the loss stops being a number.
+    codec: its components, in NumPy; a refiner it already has is replaced.
     """
-    refined = with_fresh_refiner(codec, recipe)
-    params = {name: ops.asarray(p, "float32") for name, p in state_dict(refined.refiner).items()}
+    fresh = with_fresh_refiner(codec, recipe)
+    return improve_refiner(ops, fresh, recipe, lambda step: refiner_batch(codec, recipe, step, world))
+
+
+def improve_refiner(
+    ops: Ops, codec: BlockCodec, recipe: RefinerRecipe, batch: Callable[[int], Pairs]
+) -> Iterator[tuple[int, float, BlockCodec]]:
+    """Train the refiner that a codec has; yields (step, loss, refined codec) every hundred steps and at the end.
+
+    batch(step), from 1 on: latents [B, C, T', h, w] and the blocks [B, T', h, w, D] missing from their decoding. The
+    codec yielded is in NumPy, with averaged weights. Raises NonFiniteError when the loss stops being a number.
+    """
+    params = {name: ops.asarray(p, "float32") for name, p in state_dict(codec.refiner).items()}
     optimizer = AdamW(recipe.learning_rate)
     moments, average = optimizer.init(ops, params), params
     for step in range(1, recipe.steps + 1):
-        latents, target = (ops.asarray(a) for a in refiner_batch(codec, recipe, step, world))
-        loss, grads = ops.value_and_grad(_objective(refined, latents, target, recipe.softness), params)
+        latents, target = (ops.asarray(a) for a in batch(step))
+        loss, grads = ops.value_and_grad(_objective(codec, latents, target, recipe.softness), params)
         rate = min(1.0, step / min(50, 0.1 * recipe.steps)) * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
         params, moments = optimizer.update(ops, params, grads, moments, step, rate * recipe.learning_rate)
         average = ema_update(ops, average, params, min(0.99, step / (10 + step)))
@@ -76,7 +88,7 @@ def train_refiner(
             if not np.isfinite(value):
                 raise NonFiniteError(f"the refiner's loss is {value} at step {step}")
             weights = {name: ops.to_numpy(p) for name, p in average.items()}
-            yield step, value, replace(refined, refiner=rebuild(refined.refiner, weights))
+            yield step, value, replace(codec, refiner=rebuild(codec.refiner, weights))
 
 
 def with_fresh_refiner(codec: BlockCodec, recipe: RefinerRecipe) -> BlockCodec:
@@ -87,7 +99,7 @@ def with_fresh_refiner(codec: BlockCodec, recipe: RefinerRecipe) -> BlockCodec:
     return replace(codec, config=config, refiner=refiner)
 
 
-def refiner_batch(codec: BlockCodec, recipe: RefinerRecipe, step: int, world: World) -> tuple[Floats, Floats]:
+def refiner_batch(codec: BlockCodec, recipe: RefinerRecipe, step: int, world: World) -> Pairs:
     """Latents [B, C, T', n, n], some of them noisy, and the blocks [B, T', n, n, D] still missing from their decoding.
 
     Both are windows of clips of 17 frames at 8 fps and 64x64 pixels.
@@ -96,15 +108,26 @@ def refiner_batch(codec: BlockCodec, recipe: RefinerRecipe, step: int, world: Wo
     rng = generator(recipe.seed, "refiner", step)
     frames = np.stack([world.render(world.sample(rng, "train"), rng) for _ in range(recipe.batch_size)])
     video = from_frames(frames)
-    latents, blocks = codec.encode(numpy, video), to_blocks(numpy, video, codec.config.block)
-    corners = [_window(clip, recipe.window, rng) for clip in latents]
-    n = recipe.window
-    latents = np.stack([z[..., i : i + n, j : j + n] for z, (i, j) in zip(latents, corners, strict=True)])
-    blocks = np.stack([b[:, i : i + n, j : j + n] for b, (i, j) in zip(blocks, corners, strict=True)])
+    latents = codec.encode(numpy, video)
     sigma = rng.uniform(0, recipe.noise, len(latents)) * (rng.random(len(latents)) < 0.6)
     noise = rng.standard_normal(latents.shape, dtype=np.float32) * latent_spread(codec)[:, None, None, None]
-    latents = latents + sigma.astype(np.float32)[:, None, None, None, None] * noise
-    return latents, blocks - replace(codec, refiner=None).decode_blocks(numpy, latents)
+    noisy = latents + sigma.astype(np.float32)[:, None, None, None, None] * noise
+    return missing_blocks(codec, latents, noisy, video, recipe.window, rng)
+
+
+def missing_blocks(
+    codec: BlockCodec, latents: Floats, seen: Floats, video: Floats, window: int, rng: np.random.Generator
+) -> Pairs:
+    """Windows of what a decoder sees, and the blocks that its linear part leaves to be corrected.
+
+    latents: of the video [B, 3, T, H, W]; seen: what a denoiser or noise made of them, both [B, C, T', h, w].
+    """
+    numpy = get_backend("numpy", device="cpu", dtype="float32")
+    blocks = to_blocks(numpy, video, codec.config.block)  # (B, T', h, w, D)
+    corners, n = [_window(clip, window, rng) for clip in latents], window
+    seen = np.stack([z[..., i : i + n, j : j + n] for z, (i, j) in zip(seen, corners, strict=True)])
+    blocks = np.stack([b[:, i : i + n, j : j + n] for b, (i, j) in zip(blocks, corners, strict=True)])
+    return seen, blocks - replace(codec, refiner=None).decode_blocks(numpy, seen)
 
 
 def _window(latents: Floats, size: int, rng: np.random.Generator) -> tuple[int, int]:
