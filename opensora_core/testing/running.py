@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the name "bfloat16"
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ops import FUSED, PRIMITIVES, Ops
+from ..registry import get_backend
 from .strategies import Call
 
 HostArray = NDArray[Any]
@@ -18,6 +20,12 @@ HostArray = NDArray[Any]
 def vanilla(backend: type[Ops]) -> type[Ops]:
     """The same backend with its primitives only: every fused op is the default composition."""
     return type(f"Vanilla{backend.__name__}", (backend,), {name: getattr(Ops, name) for name in FUSED})
+
+
+@cache
+def plain() -> Ops:
+    """The plain implementation, by which rounding is judged: NumPy's primitives, every fused op by its composition."""
+    return vanilla(type(get_backend("numpy", device="cpu", dtype="float32")))()
 
 
 @np.errstate(all="ignore")  # what overflows is judged by its value

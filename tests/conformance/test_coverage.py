@@ -5,10 +5,9 @@ from functools import cache
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from opensora_core.testing.judge import lay_out
-from opensora_core.testing.running import arrays_in
+from opensora_core.testing.drawing import draw
+from opensora_core.testing.running import arrays_in, lay_out
 from opensora_core.testing.strategies import LAYOUTS
 from opensora_core.testing.strategies.source import HEAD_DIMS, KINDS
 from opensora_core.testing.table import DTYPES, TABLE
@@ -20,19 +19,7 @@ PRIMES = (2, 3, 5, 7, 13)
 @cache
 def sample(name):
     """The same COUNT calls of an op in every run."""
-    calls = []
-
-    @seed(0)
-    @settings(
-        max_examples=COUNT, phases=[Phase.generate], derandomize=False, database=None, deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    @given(call=TABLE[name].calls)
-    def draw(call):
-        calls.append(call)
-
-    draw()
-    return calls
+    return draw(TABLE[name].calls, 0, COUNT)
 
 
 def floats(call):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opensora_core import get_backend
-from opensora_core.testing.properties import PROPERTIES, plain
+from opensora_core.testing.properties import PROPERTIES
+from opensora_core.testing.running import plain
 
 ARRAY_API = "opensora_array_api:ArrayApiOps"  # the example below tests/strangers, which knows no half precision
 BACKENDS = ["numpy", "vanilla", "numba", "torch", ARRAY_API]

@@ -7,8 +7,8 @@ from functools import cache
 from itertools import count
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from ..drawing import draw
 from ..running import arrays_in
 from ..strategies import Call
 from ..table import TABLE
@@ -25,7 +25,7 @@ def drawn_calls(op: str, examples: int) -> tuple[Call, ...]:
     kept: dict[bytes, Call] = {}
     trivial = examples // 4
     for number in count():
-        for call in _batch(op, number):
+        for call in draw(TABLE[op].calls, number, BATCH):
             small = max((x.size for x in arrays_in(list(call.args))), default=2) < 2
             key = _fingerprint(call)
             if key not in kept and (trivial or not small):
@@ -42,26 +42,6 @@ def drawn_calls(op: str, examples: int) -> tuple[Call, ...]:
 def expected_of(op: str, examples: int, number: int, dtype: str) -> list[Expected]:
     """What one of the drawn calls must give in a dtype."""
     return expect(TABLE[op], drawn_calls(op, examples)[number], dtype)
-
-
-def quiet(examples: int) -> settings:
-    """Settings that say nothing, remember nothing and stop for nothing."""
-    return settings(
-        max_examples=examples, derandomize=False, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-    )
-
-
-def _batch(op: str, number: int) -> list[Call]:
-    found: list[Call] = []
-
-    @seed(number)
-    @settings(quiet(BATCH), phases=[Phase.generate])
-    @given(call=TABLE[op].calls)
-    def draw(call: Call) -> None:
-        found.append(call)
-
-    draw()
-    return found
 
 
 def _fingerprint(call: Call) -> bytes:

@@ -13,11 +13,12 @@ from hypothesis import find
 from hypothesis.errors import HypothesisException
 
 from ...ops import HALF, PRIMITIVES
+from ..drawing import quiet
 from ..running import arrays_in, map_arrays
 from ..strategies import Call
 from ..table import DTYPES, OpCase
 from .checks import ASPECTS, Failure, Settings, checks_in, needing
-from .drawn import drawn_calls, expected_of, quiet
+from .drawn import drawn_calls, expected_of
 from .expected import expect
 from .observe import Expected, Observation, observe
 from .repro import repro, signature_repro

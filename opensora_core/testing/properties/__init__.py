@@ -6,6 +6,6 @@ attention as full attention under a mask. See `Property` for how far rounding ma
 
 from . import attention, layers, model, sampling
 from .inputs import Inputs
-from .judged import PROPERTIES, Level, Property, holds, plain
+from .judged import PROPERTIES, Level, Property, holds
 
-__all__ = ["PROPERTIES", "Inputs", "Level", "Property", "attention", "holds", "layers", "model", "plain", "sampling"]
+__all__ = ["PROPERTIES", "Inputs", "Level", "Property", "attention", "holds", "layers", "model", "sampling"]

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...nn.embeddings import rope_frequencies, rope_tables
 from ...ops import Array, Ops, Pattern
-from .inputs import HostArray, Inputs
+from ..running import HostArray
+from .inputs import Inputs
 from .judged import holds
 
 Pairs = Iterator[tuple[Array, Array]]

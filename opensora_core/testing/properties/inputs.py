@@ -6,11 +6,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from numpy.typing import NDArray
 
 from ...ops import HALF, Array, Ops
-
-HostArray = NDArray[Any]
+from ..running import HostArray
 
 
 class Inputs:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, TypeVar
 
 import ml_dtypes
 import numpy as np
 
 from ...ops import Array, Ops
-from ...registry import get_backend
-from ..judge import vanilla
-from .inputs import HostArray, Inputs
+from ..running import HostArray, plain
+from .inputs import Inputs
 
 Level = Literal["ops", "blocks", "model", "train"]
 Sides = Callable[[Ops, Inputs], Iterator[tuple[Array, Array]]]
@@ -97,12 +95,6 @@ def holds(level: Level, *, exact: bool = False, dtypes: tuple[str, ...] = DTYPES
         return sides
 
     return enter
-
-
-@cache
-def plain() -> Ops:
-    """NumPy primitives with default compositions."""
-    return vanilla(type(get_backend("numpy", device="cpu", dtype="float32")))()
 
 
 def _distance(a: HostArray, b: HostArray) -> float:

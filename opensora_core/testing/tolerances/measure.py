@@ -7,12 +7,13 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ...errors import ProtocolError
 from ...ops import Ops
 from ...registry import get_backend
-from ..judge import Accuracy, execute, standard, vanilla
+from ..drawing import draw
+from ..judge import Accuracy, standard
+from ..running import execute, plain
 from ..strategies import Call
 from ..table import TABLE, OpCase
 from .blocks import BLOCKS
@@ -24,42 +25,21 @@ BATCH = 10  # draws of one seed
 PACKAGES = ("numpy", "ml_dtypes", "hypothesis", "torch")
 
 
-def reference() -> Ops:
-    """The plain implementation: NumPy's primitives, and every fused op by its default composition."""
-    return vanilla(type(get_backend("numpy")))()
-
-
 def backends(names: Iterable[str]) -> dict[str, Ops]:
     """Backends by name, "vanilla" being the plain implementation itself."""
-    return {name: reference() if name == "vanilla" else get_backend(name) for name in names}
+    return {name: plain() if name == "vanilla" else get_backend(name) for name in names}
 
 
 def batch(case: OpCase, number: int) -> list[Call]:
     """The calls of an op that belong to one seed; always the same with one version of Hypothesis."""
-    calls: list[Call] = []
-
-    @seed(number)
-    @settings(
-        max_examples=BATCH,
-        phases=[Phase.generate],
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(call=case.calls)
-    def collect(call: Call) -> None:
-        calls.append(call)
-
-    collect()
-    return calls
+    return draw(case.calls, number, BATCH)
 
 
 def accuracies(case: OpCase, dtype: str, calls: Iterable[Call], on: Mapping[str, Ops]) -> dict[str, list[Accuracy]]:
     """How far off every result is, by backend; raises ProtocolError if there is none of the right kind."""
-    plain = reference()
     found: dict[str, list[Accuracy]] = {name: [] for name in on}
     for call in calls:
-        wanted = standard(plain, case, call, dtype)
+        wanted = standard(plain(), case, call, dtype)
         for name, ops in on.items():
             try:
                 found[name] += wanted.judge(execute(ops, case.name, call, dtype))
