@@ -2,8 +2,8 @@
 
 from .box import Box
 from .flops import Cost, FlopCounter
-from .interposer import Interposer
+from .interposer import WHOLE, Interposer
 from .lockstep import Lockstep
 from .strict import Strict
 
-__all__ = ["Box", "Cost", "FlopCounter", "Interposer", "Lockstep", "Strict"]
+__all__ = ["WHOLE", "Box", "Cost", "FlopCounter", "Interposer", "Lockstep", "Strict"]

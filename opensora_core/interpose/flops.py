@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..ops import FUSED, Ops
+from ..ops import Ops
 from .costs import BYTES, FLOPS
-from .interposer import PROGRAMS, Args, Interposer
-
-WHOLE = tuple(name for name in FUSED if name not in PROGRAMS)
+from .interposer import WHOLE, Args, Interposer
 
 
 @dataclass(frozen=True)

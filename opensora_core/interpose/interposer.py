@@ -12,13 +12,15 @@ from ..ops import FUSED, PRIMITIVES, Array, Ops
 from .box import Box
 
 PROGRAMS = ("value_and_grad", "compile")  # take functions; their defaults run on the interposer itself
+WHOLE = tuple(name for name in FUSED if name not in PROGRAMS)
+"""The fused ops that can be seen whole: the most that `units` may hold."""
 Args = tuple[Any, ...]
 
 
 class Interposer(Ops):
     """Runs a computation on `inner` and sees every op in `process`.
 
-    units: names of fused ops to see whole; the others are seen as the primitives of their default composition.
+    units: names of fused ops to see whole, at most WHOLE; the others are seen as the primitives they are made of.
     Values are boxes; a raw array of the inner backend beside a box is a constant. Interposers nest: `inner` may be one.
     The base class changes nothing; a subclass overrides `process`, and `peek` if its boxes hold more than an array.
     """
@@ -26,7 +28,7 @@ class Interposer(Ops):
     def __init__(self, inner: Ops, units: Iterable[str] = ()) -> None:
         super().__init__(inner.device, inner.dtype)
         self.inner, self.units = inner, frozenset(units)
-        if unknown := self.units.difference(FUSED).union(self.units.intersection(PROGRAMS)):
+        if unknown := self.units.difference(WHOLE):
             raise InvalidInputError(f"{', '.join(sorted(unknown))}: not a fused op that can be kept whole")
         self.level: int = getattr(inner, "level", 0) + 1
         self.name = f"{type(self).__name__.lower()}({inner.name})"

@@ -14,14 +14,13 @@ from .difference import Difference, HostArray, difference, failure
 from .drift import Drift
 from .finding import Finding, Own, overrides
 from .host import dtype_name, is_array, read_only, replace_arrays
-from .interposer import PROGRAMS, Args, Interposer
+from .interposer import WHOLE, Args, Interposer
 from .lockstep_rule import DTYPE_AT, Errors, RatioRule
 from .places import Place, Places
 
 Mode = Literal["own", "reference"]
 """What the candidate is fed: its own results, so that differences add up, or those of the reference."""
 
-WHOLE = frozenset(FUSED) - frozenset(PROGRAMS)
 DRIFT = {"float64": 1e-11, "float32": 1e-4, "float16": 32 * 2**-11, "bfloat16": 32 * 2**-8}
 """Relative L2 difference that a whole generation may drift apart, by the dtype in which models are loaded."""
 

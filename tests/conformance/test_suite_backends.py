@@ -8,12 +8,9 @@ import torch
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
 from opensora_core.autodiff import Autodiff
-from opensora_core.interpose import Interposer, Strict
-from opensora_core.ops import FUSED
+from opensora_core.interpose import WHOLE, Interposer, Strict
 from opensora_core.testing.conformance import conformance_tests
 from opensora_core.testing.running import vanilla
-
-WHOLE = FUSED[:-2]  # fused ops that can be watched whole
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,8 @@ from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
 from opensora_core.dit.config import STDiT3Config
 from opensora_core.dit.stdit3 import STDiT3
-from opensora_core.interpose import Cost, FlopCounter
+from opensora_core.interpose import WHOLE, Cost, FlopCounter
 from opensora_core.interpose.costs.sizes import itemsize
-from opensora_core.interpose.flops import WHOLE
 from opensora_core.module import to_backend
 from opensora_core.nn.init import RandomInit
 from opensora_core.ops import FUSED, PRIMITIVES

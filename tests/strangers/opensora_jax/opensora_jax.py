@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 
 from opensora_core.errors import InvalidInputError
-from opensora_core.interpose import Interposer
-from opensora_core.ops import FUSED, Array, Axis, DType, Ops
+from opensora_core.interpose import WHOLE, Interposer
+from opensora_core.ops import Array, Axis, DType, Ops
 
 EXACT = lax.Precision.HIGHEST  # float32 is multiplied as float32, also on hardware that would rather not
 
@@ -151,7 +151,6 @@ class JaxPrimitives(Ops):
 
 
 SHAPING = ("self", "approximate", "axis", "groups", "pattern", "stride", "padding")  # what jit must know beforehand
-WHOLE = [name for name in FUSED if name not in ("value_and_grad", "compile")]
 for _name in WHOLE:  # a default composition becomes one compiled program: 3 times faster than op by op
     _default = getattr(Ops, _name)
     _known = [argument for argument in inspect.signature(_default).parameters if argument in SHAPING]
