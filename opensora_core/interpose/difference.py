@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-HostArray = NDArray[Any]
+from ..accuracy import HostArray, distances
 
 
 class Difference(NamedTuple):
@@ -47,19 +47,6 @@ def difference(reference: HostArray, candidate: HostArray, operands: Sequence[Ho
     size = max(_norm(x) for x in (a, *(operand.astype(np.float64) for operand in operands)))
     error = float(np.linalg.norm(apart.ravel()))
     return Difference(float(apart.max()), error / size if size else float("inf"))
-
-
-def distances(a: HostArray, b: HostArray) -> NDArray[np.float64]:
-    """Distance of every element, infinite where just one of the two is a finite number."""
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.where(same, 0.0, np.abs(a - b))
-    return np.where(np.isnan(apart), np.inf, apart)
-
-
-def largest_distance(a: HostArray, b: HostArray) -> float:
-    """Largest of the distances of two arrays of one shape, in float64."""
-    return float(np.max(distances(a.astype(np.float64), b.astype(np.float64)), initial=0.0))
 
 
 def _norm(x: NDArray[np.float64]) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..accuracy import HostArray
 from ..ops import Array
-from .difference import HostArray
 from .interposer import Args
 
 

@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..accuracy import HostArray
 from ..errors import InvalidInputError, ProtocolError
 from ..ops import FUSED, Array, Ops
 from .box import Box
-from .difference import Difference, HostArray, difference, failure
+from .difference import Difference, difference, failure
 from .drift import Drift
 from .finding import Finding, Own, overrides
 from .host import dtype_name, is_array, read_only, replace_arrays

@@ -1,14 +1,16 @@
-"""What the rule of `judge` is made of: the plain implementation's errors, the rounding floor, distances."""
+"""What the rule of `judge` is made of: the plain implementation's errors and the rounding floor of a call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from .. import accuracy
+from ..accuracy import eps, largest, largest_distance
 from ..ops import HALF, Ops
 from .in_order import in_order
 from .rounding import ROUNDING, Rounding
@@ -43,8 +45,8 @@ def floors(
     """One rounding of each result, and what roundings inside the op make of it, by `shakes` moves of the inputs."""
     rule = ROUNDING.get(case.name, Rounding())
     steps, inside = (rule.narrow, dtype) if dtype in HALF and rule.narrow else (rule.steps, _wide(dtype))
-    argument = max(map(size, arrays_in(list(call.args))), default=0.0)
-    sizes = [argument if rule.by_input else size(true) for true in truth]
+    argument = max(map(largest, arrays_in(list(call.args))), default=0.0)
+    sizes = [argument if rule.by_input else largest(true) for true in truth]
     found = [_rounding(n, same.dtype) for n, same in zip(sizes, plain, strict=True)]
     if not steps:
         return found
@@ -60,7 +62,7 @@ def _wide(dtype: str) -> str:
     return "float32" if dtype in HALF else dtype
 
 
-def _rounding(largest: float, dtype: np.dtype[Any]) -> float:
+def _rounding(size: float, dtype: np.dtype[Any]) -> float:
     """Bound of the error of rounding numbers up to the largest; whole numbers and booleans are not rounded.
 
     What is below the normal range may be flushed to zero, as many processors do. Not so in float16, where that range
@@ -70,7 +72,7 @@ def _rounding(largest: float, dtype: np.dtype[Any]) -> float:
         return 0.0
     info = ml_dtypes.finfo(dtype)
     lost = info.smallest_subnormal if dtype == np.float16 else info.smallest_normal
-    return float(info.eps) / 2 * largest + float(lost) / 2
+    return float(info.eps) / 2 * size + float(lost) / 2
 
 
 def smallest(dtype: np.dtype[Any]) -> float:
@@ -90,35 +92,32 @@ def distance(a: HostArray, true: HostArray, plain: HostArray) -> float:
     """Largest difference; infinite if only one of two elements is finite, unless the plain implementation fails too."""
     a, true, plain = (np.asarray(x, np.float64) for x in (a, true, plain))
     excused = np.isfinite(plain) != np.isfinite(true)
-    same = (a == true) | (np.isnan(a) & np.isnan(true)) | excused
-    difference = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, true))
-    return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
-
-
-def size(x: HostArray) -> float:
-    """Largest finite magnitude."""
-    x = np.abs(np.asarray(x, np.float64))
-    return float(np.max(np.where(np.isfinite(x), x, 0.0), initial=0.0))
+    return largest_distance(np.where(excused, true, a), true)
 
 
 def rounded(call: Call, dtype: str) -> Call:
     """Round the floating elements to what dtype can hold."""
+    return change_floats(call, lambda x: accuracy.rounded(x, dtype))
 
-    def round_to(x: HostArray) -> HostArray:
-        return x.astype(np.dtype(dtype)).astype(np.float64) if x.dtype == np.float64 else x
 
-    return replace(call, args=tuple(map_arrays(round_to, arg) for arg in call.args))
+def shaken(call: Call, step: float, seed: int) -> Call:
+    """Move every floating element by `step` of itself, up or down."""
+    rng = np.random.default_rng(seed)
+    return change_floats(call, lambda x: accuracy.shaken(x, step, rng))
+
+
+def change_floats(call: Call, change: Callable[[HostArray], HostArray]) -> Call:
+    """Change the arrays that stand for the dtype under test."""
+
+    def only_floats(x: HostArray) -> HostArray:
+        return change(x) if x.dtype == np.float64 else x
+
+    return replace(call, args=tuple(map_arrays(only_floats, arg) for arg in call.args))
 
 
 def _neighbours(call: Call, dtype: str, inside: str, shakes: int) -> Iterator[Call]:
     """The call as `dtype` holds it; then with every floating element moved by one rounding of `inside`, up or down."""
     call = rounded(call, dtype)
     yield call
-    unit = float(ml_dtypes.finfo(inside).eps) / 2
     for seed in range(shakes):
-        rng = np.random.default_rng(seed)
-
-        def shake(x: HostArray, rng: np.random.Generator = rng) -> HostArray:
-            return x * (1 + unit * rng.choice([-1.0, 1.0], x.shape)) if x.dtype == np.float64 else x
-
-        yield replace(call, args=tuple(map_arrays(shake, arg) for arg in call.args))
+        yield shaken(call, eps(inside) / 2, seed)

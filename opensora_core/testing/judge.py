@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..accuracy import largest
 from ..ops import Ops
-from .allowance import SHAKES, distance, floors, in_range, plain_errors, rounded, size, smallest
+from .allowance import SHAKES, distance, floors, in_range, plain_errors, rounded, smallest
 from .running import HostArray, arrays_in, execute, lay_out, vanilla
 from .strategies import Call
 from .table import OpCase
@@ -79,7 +80,7 @@ class Standard:
         for got, true, same, limit in zip(results, self.truth, self.plain, self.allowances, strict=True):
             assert got.shape == same.shape, f"shape {got.shape}, not {same.shape}"
             assert got.dtype == same.dtype, f"dtype {got.dtype}, not {same.dtype}"
-            found.append(Accuracy(distance(got, true, same), limit, max(size(true), smallest(same.dtype))))
+            found.append(Accuracy(distance(got, true, same), limit, max(largest(true), smallest(same.dtype))))
         return found
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis.strategies import SearchStrategy
 
+from ..accuracy import EXACT
 from ..interpose.costs import Formula
 from . import strategies as s
 from .costs import BYTES, FLOPS
@@ -19,15 +20,18 @@ DTYPES = ("float64", "float32", "bfloat16", "float16")
 class OpCase:
     """How an op is tested.
 
-    calls: its arguments. differentiable: whether gradients flow through it. exact: whether the result holds elements of
-    the arguments (or truth values), so that no rounding is excused; how the others round is said in `rounding`.
+    calls: its arguments. differentiable: whether gradients flow through it. dtypes: in which it is asked.
     """
 
     name: str
     calls: SearchStrategy[Call]
     differentiable: bool = True
-    exact: bool = False
     dtypes: tuple[str, ...] = DTYPES
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result holds elements of the arguments or truth values; how others round: see `rounding`."""
+        return self.name in EXACT
 
     @property
     def reference(self) -> Reference:
@@ -46,12 +50,12 @@ class OpCase:
 
 
 _CASES = [
-    OpCase("asarray", s.elementwise(), differentiable=False, exact=True),
-    OpCase("to_numpy", s.elementwise(), differentiable=False, exact=True),
+    OpCase("asarray", s.elementwise(), differentiable=False),
+    OpCase("to_numpy", s.elementwise(), differentiable=False),
     OpCase("astype", s.conversions()),
-    OpCase("full", s.fills(), differentiable=False, exact=True),
-    OpCase("arange", s.ranges(), differentiable=False, exact=True),
-    OpCase("negative", s.elementwise(), exact=True),
+    OpCase("full", s.fills(), differentiable=False),
+    OpCase("arange", s.ranges(), differentiable=False),
+    OpCase("negative", s.elementwise()),
     OpCase("exp", s.exponents()),
     OpCase("log", s.positive()),
     OpCase("sqrt", s.positive()),
@@ -64,22 +68,22 @@ _CASES = [
     OpCase("multiply", s.pairs()),
     OpCase("divide", s.pairs(right=Source.away_from_zero)),
     OpCase("pow", s.powers()),
-    OpCase("maximum", s.pairs(Source.steps, Source.steps), exact=True),
-    OpCase("equal", s.pairs(Source.steps, Source.steps), differentiable=False, exact=True),
-    OpCase("less", s.pairs(Source.steps, Source.steps), differentiable=False, exact=True),
-    OpCase("where", s.choices(), exact=True),
+    OpCase("maximum", s.pairs(Source.steps, Source.steps)),
+    OpCase("equal", s.pairs(Source.steps, Source.steps), differentiable=False),
+    OpCase("less", s.pairs(Source.steps, Source.steps), differentiable=False),
+    OpCase("where", s.choices()),
     OpCase("matmul", s.matrices()),
     OpCase("sum", s.reductions()),
-    OpCase("max", s.reductions(Source.steps, low=1), exact=True),
-    OpCase("reshape", s.reshapes(), exact=True),
-    OpCase("permute_dims", s.permutations(), exact=True),
-    OpCase("broadcast_to", s.broadcasts(), exact=True),
-    OpCase("concat", s.joins(), exact=True),
-    OpCase("slice", s.cuts(), exact=True),
-    OpCase("pad", s.paddings(), exact=True),
-    OpCase("take", s.lookups(), exact=True),
+    OpCase("max", s.reductions(Source.steps, low=1)),
+    OpCase("reshape", s.reshapes()),
+    OpCase("permute_dims", s.permutations()),
+    OpCase("broadcast_to", s.broadcasts()),
+    OpCase("concat", s.joins()),
+    OpCase("slice", s.cuts()),
+    OpCase("pad", s.paddings()),
+    OpCase("take", s.lookups()),
     OpCase("index_add", s.scatters()),
-    OpCase("stop_gradient", s.elementwise(), exact=True),
+    OpCase("stop_gradient", s.elementwise()),
     OpCase("linear", s.tokens()),
     OpCase("gelu", s.activations("tanh", "none")),
     OpCase("silu", s.activations()),

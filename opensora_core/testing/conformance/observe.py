@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...accuracy import largest_distance
 from ...ops import PRIMITIVES, Ops
 from ..running import HostArray, arrays_in, cast, lay_out, map_arrays
 from ..strategies import Call
@@ -71,14 +72,6 @@ def invoke(ops: Ops, name: str, args: Sequence[Any]) -> Any:
     return getattr(ops, name)(*args)
 
 
-def distance(a: HostArray, b: HostArray) -> float:
-    """Largest difference; infinite if only one of two elements is finite."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    difference = np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b))
-    return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
-
-
 def _look(ops: Ops, name: str, host: list[Any], placed: list[Any], expected: Sequence[Expected]) -> dict[str, str]:
     results = arrays_in([invoke(ops, name, placed)])
     if len(results) != len(expected):
@@ -117,7 +110,7 @@ def compare(got: HostArray, want: Expected) -> dict[str, str]:
     if stray.any():
         wrong["nan"] = f"{int(stray.sum())} of {stray.size} numbers are NaN, first at {_place_of(stray)}"
         values = np.where(stray, truth, values)
-    error = distance(values, truth)
+    error = largest_distance(values, truth)
     if not error <= want.limit:
         with np.errstate(all="ignore"):
             off = np.where(values == truth, 0.0, np.abs(values - truth))

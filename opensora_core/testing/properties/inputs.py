@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from ...accuracy import eps, rounded, shaken
 from ...ops import HALF, Array, Ops
 from ..running import HostArray
 
@@ -54,10 +54,10 @@ class Inputs:
     def place(self, x: HostArray, dtype: str | None = None) -> Array:
         """Hand over host numbers, rounded to `dtype` or that of the draw."""
         dtype = dtype or self.dtype
-        rounded = x.astype(np.dtype(dtype)).astype(np.float64)
+        x = rounded(x, dtype)
         if self._shaker is not None:
-            rounded = rounded * (1 + float(ml_dtypes.finfo(dtype).eps) * self._shaker.choice([-1.0, 1.0], x.shape))
-        return self.ops.asarray(rounded if self._exact else rounded.astype(np.dtype(dtype)))
+            x = shaken(x, eps(dtype), self._shaker)
+        return self.ops.asarray(x if self._exact else x.astype(np.dtype(dtype)))
 
     def indices(self, x: Any) -> Array:
         """Hand over whole numbers."""

@@ -1,8 +1,7 @@
 """A property: two ways to compute the same, and by how much they may differ.
 
-The rule is that of the op table: either side may err at most twice as much as the plain implementation (NumPy
-primitives, default compositions) does in the same dtype, and a rounding floor. That the two sides are equal needs no
-reference; only how far rounding may part them is measured on one.
+That the two sides are equal needs no reference; only how far rounding may part them is measured on one, by the rule
+`accuracy.allowance`.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import ml_dtypes
 import numpy as np
 
+from ...accuracy import allowance, largest, largest_distance, measurable
 from ...ops import Array, Ops
 from ..running import HostArray, plain
 from .inputs import Inputs
@@ -61,7 +60,7 @@ class Property:
             assert left.shape == right.shape, f"{case}: shapes {left.shape} and {right.shape}"
             assert left.dtype == right.dtype, f"{case}: dtypes {left.dtype} and {right.dtype}"
             apart = _distance(left, right)
-            assert apart <= limit, f"{case}: {apart:.3g} apart, allowed {limit:.3g} (up to {_size(left):.3g})"
+            assert apart <= limit, f"{case}: {apart:.3g} apart, allowed {limit:.3g} (up to {largest(left):.3g})"
 
     def _run(self, ops: Ops, seed: int, dtype: str, **truth: Any) -> Results:
         with np.errstate(all="ignore"):
@@ -69,19 +68,18 @@ class Property:
         return [(np.asarray(ops.to_numpy(left)), np.asarray(ops.to_numpy(right))) for left, right in pairs]
 
     def _allowances(self, reference: Ops, seed: int, dtype: str, pairs: Results) -> list[float]:
-        """How far apart each pair may be; float64 errs as float32 does, scaled."""
-        narrow = "float32" if dtype == "float64" else dtype
-        scale = float(ml_dtypes.finfo(dtype).eps) / float(ml_dtypes.finfo(narrow).eps)
+        """How far apart each pair may be: as far as both sides together may err by `accuracy.allowance`."""
+        narrow, scale = measurable(dtype)
         rounded, aim = self._run(reference, seed, narrow), self._run(reference, seed, narrow, exact=True)
         truth = self._run(reference, seed, dtype, exact=True)
         shaken = [self._run(reference, seed, dtype, exact=True, shake=s) for s in range(SHAKES)]
         limits = []
         for i, sides in enumerate(pairs):
-            info, limit = ml_dtypes.finfo(sides[0].dtype), 0.0
+            limit = 0.0
             for j in range(2):
+                error = scale * _distance(rounded[i][j], aim[i][j])
                 moved = max(_distance(s[i][j], truth[i][j]) for s in shaken)
-                floor = float(info.eps) * _size(truth[i][j]) + float(info.smallest_subnormal) + moved
-                limit += 2 * (scale * _distance(rounded[i][j], aim[i][j]) + floor)
+                limit += allowance(error, moved, largest(truth[i][j]), sides[0].dtype)
             limits.append(limit)
         return limits
 
@@ -98,10 +96,6 @@ def holds(level: Level, *, exact: bool = False, dtypes: tuple[str, ...] = DTYPES
 
 
 def _distance(a: HostArray, b: HostArray) -> float:
-    """Largest difference; infinite where there is none to tell."""
-    difference = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
-    return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
-
-
-def _size(x: HostArray) -> float:
-    return float(np.max(np.abs(np.asarray(x, np.float64)), initial=0.0))
+    """Largest difference; infinite where a number is not finite, on both sides too: they agree on nothing."""
+    finite = np.isfinite(np.asarray(a, np.float64)) & np.isfinite(np.asarray(b, np.float64))
+    return largest_distance(a, b) if finite.all() else np.inf
