@@ -52,6 +52,7 @@ class Cublas:
         assert lda >= max(1, k if transa else m)
         assert ldb >= max(1, n if transb else k)
         assert ldc >= m
+        assert min(strideA, strideB, strideC) >= 0
         self.calls.append((m, n, k, batchCount))
         wide = np.dtype(np.float64 if double else np.float32)
         one, zero = (_matrices(x, wide, 1, 1, 1, 0, 1)[0, 0, 0] for x in (alpha, beta))

@@ -12,7 +12,7 @@ from opensora_backends import cuda_gemm
 from opensora_core.errors import InvalidInputError
 from tests.backends.cuda.fake import FakeCudaOps
 
-LAYOUTS = ("rows", "columns", "sliced rows", "sliced columns", "reversed", "heads")
+LAYOUTS = ("rows", "columns", "sliced rows", "sliced columns", "reversed", "stack reversed", "heads")
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 
 
@@ -26,6 +26,8 @@ def laid(x, layout):
         return np.repeat(x, 2, axis=-1)[..., ::2]
     if layout == "reversed":
         return x[..., ::-1].copy()[..., ::-1]
+    if layout == "stack reversed":
+        return x[::-1].copy()[::-1]
     if layout == "heads":  # [..., L, H, D] seen as [..., H, L, D]
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -2)), -2, 0) if x.ndim > 2 else x
     return x.copy()
