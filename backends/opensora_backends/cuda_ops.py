@@ -18,12 +18,14 @@ from opensora_core.ops import FUSED, HALF, PATTERNS, PRIMITIVES, Array, Axis, DT
 from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.attention import AttentionKernels
+from opensora_kernels.cuda.attention_backward import AttentionGradients
 from opensora_kernels.cuda.index_add import index_add
 from opensora_kernels.cuda.norms import NormKernels
 from opensora_kernels.cuda.rotary import RotaryKernels
 
 from .cuda_exchange import from_torch, sdpa, to_torch
 from .cuda_gemm import gemm
+from .cuda_gradients import GradientsByKernels
 from .cuda_graph import capturing, compiled
 from .cuda_kernels import kernels_of
 from .cuda_libraries import Libraries, check_device, device_index, load_cupy
@@ -57,7 +59,7 @@ def _alike(a: Array, b: Array) -> tuple[Array, Array]:
     return a, b
 
 
-class CudaOps(RowwiseByKernels):
+class CudaOps(GradientsByKernels, RowwiseByKernels):
     """Arrays are cupy.ndarray on one GPU; work is queued on CuPy's current stream."""
 
     name = "cuda"
@@ -72,6 +74,7 @@ class CudaOps(RowwiseByKernels):
         limit_from_environment(self._lib)
         self._kernels = kernels_of(self._lib, index)
         self._attention = AttentionKernels(self.xp, self._kernels.get)
+        self._attention_gradients = AttentionGradients(self.xp, self._kernels.get)
         self._norms = NormKernels(self.xp, self._kernels.get)
         self._activations = ActivationKernels(self.xp, self._kernels.get)
         self._rotary = RotaryKernels(self.xp, self._kernels.get)

@@ -92,6 +92,8 @@ KERNELS = (  # of one op in the order of preference
     Kernel("flash_attention_plain", "attention_3d", "flash_attention.cu", **PLAIN),
     Kernel("flash_attention", "attention", "flash_attention.cu", **TENSOR_CORES),
     Kernel("flash_attention_plain", "attention", "flash_attention.cu", **PLAIN),
+    Kernel("attention_backward", "attention gradient", "attention_backward.cu", **TENSOR_CORES),
+    Kernel("attention_backward_plain", "attention gradient", "attention_backward.cu", **PLAIN),
     *(Kernel("modulate", op, "modulate.cu") for op in ("layer_norm", "rms_norm", "modulate")),
     Kernel("group_norm", "group_norm", "group_norm_silu.cu", longest=2**30 - 1),
     *(Kernel("activate", op, "activations.cu") for op in ("gelu", "silu")),
@@ -133,7 +135,7 @@ def _questions(arch: int, torch: bool) -> Iterator[Request]:
             yield Request(op, "", arch)
             continue
         for head_dim in SHOWN_HEAD_DIMS:
-            if op == "attention":
+            if op != "attention_3d":
                 yield Request(op, "", arch, None, head_dim, 300, masked=True, torch=torch)
                 yield Request(op, "", arch, None, head_dim, 24300, torch=torch)
                 continue
@@ -151,7 +153,8 @@ def _layout(request: Request) -> str:
 def _better_by_torch(request: Request) -> bool:
     wide = request.head_dim is not None and 96 < request.head_dim <= 256 and request.head_dim % 8 == 0
     long = request.length is not None and request.length >= LONG
-    return wide and long and request.pattern != "temporal" and request.dtype in HALF and not request.masked
+    ours = request.op == "attention gradient" or request.pattern == "temporal" or request.masked
+    return wide and long and not ours and request.dtype in HALF
 
 
 def _version(arch: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -50,14 +50,22 @@ class Autodiff(Interposer):
     def process(self, op: str, args: Args) -> Any:
         """Do the op; if a parameter flows in, remember the rule's maps for exactly the arguments it flows through."""
         raw = tuple(map(self.unbox, args))
-        result = getattr(self.inner, op)(*raw)
         operands = args[0] if op == "concat" else args
         tracked = [i for i, x in enumerate(operands) if isinstance(x, Variable) and x.ops is self]
         if not tracked or op not in RULES:
-            return Box(result, self)
-        vjps = RULES[op](self.inner, result, *raw)
+            return Box(getattr(self.inner, op)(*raw), self)
+        result, vjps = self._with_gradient(op, raw)
         flows = [(operands[i].node, vjp) for i in tracked if (vjp := vjps[i]) is not None]
         return Variable(result, self, Node(flows)) if flows else Box(result, self)
+
+    def _with_gradient(self, op: str, raw: Args) -> tuple[Any, Sequence[Back | None]]:
+        """Result and maps back: by the backend, if its `with_gradient` takes this op, else by the rule."""
+        own = getattr(self.inner, "with_gradient", None)
+        if own is not None and (found := own(op, raw)) is not None:
+            result, vjps = found
+            return result, vjps
+        result = getattr(self.inner, op)(*raw)
+        return result, RULES[op](self.inner, result, *raw)
 
     def differentiate(
         self, fun: Callable[[Ops, Mapping[str, Array]], Array], params: Mapping[str, Array]

@@ -1,0 +1,45 @@
+"""Gradients by the backward kernels of `opensora_kernels.cuda`, for which the tape asks before it uses a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opensora_core.autodiff.fused_rules import once
+from opensora_core.autodiff.rules import Back, fit
+from opensora_core.ops import Array, Ops
+from opensora_kernels.cuda.attention import AttentionKernels
+from opensora_kernels.cuda.attention_backward import AttentionGradients
+
+from .cuda_kernels import Kernels
+
+
+class GradientsByKernels(Ops):
+    """The tape's hook: an op and its maps back in one, where forward and backward share what they keep."""
+
+    _kernels: Kernels
+    _attention: AttentionKernels
+    _attention_gradients: AttentionGradients
+
+    def with_gradient(self, op: str, args: tuple[Any, ...]) -> tuple[Array, Sequence[Back | None]] | None:
+        """Result and maps back of an op on all its arguments, or None where a rule of the language is to serve."""
+        if op != "attention":
+            return None
+        q, k, v, mask, scale = args
+        layout = {"head_dim": q.shape[-1], "length": k.shape[-2], "masked": mask is not None}
+        if not self._kernels.choose("attention gradient", self.dtype_name(q), **layout).kernel:
+            return None
+        return self._attention_with_gradient(q, k, v, mask, scale)
+
+    def _attention_with_gradient(
+        self, q: Array, k: Array, v: Array, mask: Array | None, scale: float | None
+    ) -> tuple[Array, Sequence[Back | None]]:
+        """Attention that keeps q, k, v, the result and the log of each row's sum: the weights are computed again."""
+        out, lse = self._attention.attention(q, k, v, mask, scale, with_lse=True)
+        to_q, to_k, to_v = (fit(self, x) for x in (q, k, v))
+
+        @once
+        def back(g: Array) -> tuple[Array, ...]:
+            return self._attention_gradients.gradients(q, k, v, out, lse, g, mask, scale)
+
+        return out, (lambda g: to_q(back(g)[0]), lambda g: to_k(back(g)[1]), lambda g: to_v(back(g)[2]))

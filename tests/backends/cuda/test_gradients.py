@@ -1,0 +1,87 @@
+"""The tape's gradient of attention comes from our backward kernels, and is NumPy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from opensora_backends.numpy_ops import NumpyOps
+from opensora_core.autodiff import Autodiff
+from opensora_kernels.cupy_on_cpu import STATE
+
+NUMPY = NumpyOps(dtype="float64")
+
+
+def loss(mask=None, scale=None):
+    def fun(o, p):
+        out = o.attention(p["q"], p["k"], p["v"], mask=None if mask is None else o.asarray(mask), scale=scale)
+        return o.sum(o.widen(out) * o.widen(out) * o.asarray(np.linspace(-1, 1, out.shape[-1], dtype=np.float32)))
+
+    return fun
+
+
+def params(dtype, *shapes):
+    rng = np.random.default_rng(0)
+    return {name: rng.standard_normal(s).astype(np.dtype(dtype)) for name, s in zip("qkv", shapes, strict=True)}
+
+
+def gradients(ops, host, fun):
+    value, grads = ops.value_and_grad(fun, {name: ops.asarray(x) for name, x in host.items()})
+    return [np.asarray(ops.to_numpy(x)).astype(np.float64) for x in (value, *grads.values())]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "D", "kernel", "tolerance"),
+    [
+        ("float32", 6, "attention_backward_plain<float, 1, ", 1e-5),
+        ("bfloat16", 8, "attention_backward<__nv_bfloat16, 8, ", 8e-2),
+    ],
+)
+def test_a_gradient_is_numpys(ops, dtype, D, kernel, tolerance):
+    host = params(dtype, (2, 2, 5, D), (2, 2, 7, D), (2, 2, 7, D))
+    mask = np.arange(7) < np.array([3, 0])[:, None, None, None]  # the second attends to nothing
+    for fun in (loss(), loss(mask, 0.3)):
+        STATE.launches.clear()
+        got = gradients(ops, host, fun)
+        assert sum(name.startswith(kernel) for name in STATE.launches) == 2  # for queries, and for keys and values
+        want = gradients(NUMPY, {name: x.astype(np.float64) for name, x in host.items()}, fun)
+        for x, y in zip(got, want, strict=True):
+            np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * max(1, np.abs(y).max()))
+
+
+def test_what_was_broadcast_gets_the_sum(ops):
+    host = params("float32", (2, 3, 4, 6), (1, 3, 5, 6), (5, 6))
+    got = gradients(ops, host, loss())
+    want = gradients(NUMPY, {name: x.astype(np.float64) for name, x in host.items()}, loss())
+    assert [x.shape for x in got] == [(), *(x.shape for x in host.values())]
+    for x, y in zip(got, want, strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "D"), [("float64", 6), ("float32", 300)])
+def test_what_no_kernel_takes_goes_by_the_rule(ops, dtype, D):
+    STATE.launches.clear()
+    host = params(dtype, (1, 3, D), (1, 4, D), (1, 4, D))
+    got, want = gradients(ops, host, loss()), gradients(NUMPY, host, loss())
+    for x, y in zip(got, want, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
+    assert not any("attention" in name for name in STATE.launches)
+
+
+def test_second_derivatives_pass_through(ops):
+    host = params("float32", (1, 3, 6), (1, 4, 6), (1, 4, 6))
+
+    def sum_of_gradients(o, p):
+        _, grads = Autodiff(o).differentiate(loss(), p)
+        return o.sum(grads["q"] * grads["q"])
+
+    got, want = (gradients(o, host, sum_of_gradients) for o in (ops, NUMPY))
+    for x, y in zip(got, want, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-3)
+
+
+def test_the_same_gradient_has_the_same_bits(ops):
+    host = params("float32", (1, 2, 40, 6), (1, 2, 35, 6), (1, 2, 35, 6))
+    first, second = (gradients(ops, host, loss()) for _ in range(2))
+    for x, y in zip(first, second, strict=True):
+        np.testing.assert_array_equal(x, y)
