@@ -54,8 +54,7 @@ def tanh(x: Numbers) -> Numbers:
     return np.asarray(-sign * fall / (2 + fall))
 
 
-@extended
-def erf(x: Numbers) -> Any:
+def erf_wide(x: Numbers) -> Any:
     """2/√π · e^-x² · Σ 2ⁿ x²ⁿ⁺¹ / (1·3·5···(2n+1)): every term has the sign of x, so nothing cancels."""
     near = np.where(np.abs(x.real) < 7, x, 0)
     term = total = near
@@ -66,6 +65,9 @@ def erf(x: Numbers) -> Any:
             break
     inside = 2 / np.sqrt(np.longdouble(math.pi)) * np.exp(-near * near) * total
     return np.where(np.abs(x.real) < 7, inside, np.sign(x.real))
+
+
+erf = extended(erf_wide)
 
 
 @extended

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import elementwise
+from .elementwise import erf_wide
 from .extended import Numbers, extended
 
 
@@ -25,7 +25,7 @@ def gelu(x: Numbers, approximate: str = "tanh") -> Any:
     if approximate == "tanh":
         u = np.sqrt(2 / np.longdouble(math.pi)) * x * (1 + np.longdouble("0.044715") * x**2)
         return x / (1 + np.exp(-2 * u))
-    return x * (1 + elementwise.erf.__wrapped__(x / np.sqrt(np.longdouble(2)))) / 2  # type: ignore[attr-defined]
+    return x * (1 + erf_wide(x / np.sqrt(np.longdouble(2)))) / 2
 
 
 @extended
