@@ -40,6 +40,6 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "conv": Rounding(steps=2),
     "value_and_grad": Rounding(steps=6, narrow=3),
     "compile": Rounding(steps=2),
-    "spatial_block": Rounding(steps=2, narrow=1),
-    "temporal_block": Rounding(steps=2, narrow=1),
+    "stdit3_spatial": Rounding(steps=2, narrow=1),
+    "stdit3_temporal": Rounding(steps=2, narrow=1),
 }

@@ -67,7 +67,7 @@ def _run(
 BLOCKS = {
     case.name: case
     for case in (
-        BlockCase("spatial_block", block_calls(temporal=False)),
-        BlockCase("temporal_block", block_calls(temporal=True)),
+        BlockCase("stdit3_spatial", block_calls(temporal=False)),
+        BlockCase("stdit3_temporal", block_calls(temporal=True)),
     )
 }
