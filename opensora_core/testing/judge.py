@@ -20,21 +20,9 @@ import numpy as np
 from ..accuracy import largest
 from ..ops import Ops
 from .allowance import SHAKES, distance, floors, in_range, plain_errors, rounded, smallest
-from .running import HostArray, arrays_in, execute, lay_out, vanilla
+from .running import HostArray, arrays_in, execute
 from .strategies import Call
 from .table import OpCase
-
-__all__ = [
-    "Accuracy",
-    "Standard",
-    "arrays_in",
-    "check",
-    "execute",
-    "lay_out",
-    "measure",
-    "standard",
-    "vanilla",
-]
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ class Standard:
 
 @np.errstate(all="ignore")  # what overflows is judged by its value
 def standard(reference: Ops, case: OpCase, call: Call, dtype: str, shakes: int = SHAKES) -> Standard:
-    """Find out what a call must give. reference: NumPy primitives with default compositions (`vanilla(NumpyOps)()`).
+    """Find out what a call must give. reference: NumPy primitives with default compositions (`running.plain()`).
 
     shakes: how often the inputs are moved; more of them find a sensitivity that few miss by chance.
     """

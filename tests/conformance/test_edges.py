@@ -10,7 +10,7 @@ from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
 from opensora_core.autodiff import Autodiff
 from opensora_core.ops import FUSED
-from opensora_core.testing.judge import execute, lay_out, vanilla
+from opensora_core.testing.running import execute, lay_out, vanilla
 from opensora_core.testing.strategies import LAYOUTS, Call
 
 X = np.random.default_rng(5).standard_normal((3, 4))

@@ -14,8 +14,7 @@ from opensora_core.autodiff.fused_rules import FUSED_RULES
 from opensora_core.autodiff.rules import RULES
 from opensora_core.ops import FUSED
 from opensora_core.testing.gradients import check_grads
-from opensora_core.testing.judge import arrays_in, lay_out
-from opensora_core.testing.running import map_arrays
+from opensora_core.testing.running import arrays_in, lay_out, map_arrays
 from opensora_core.testing.table import TABLE
 
 RNG = np.random.default_rng(7)

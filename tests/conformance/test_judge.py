@@ -6,8 +6,9 @@ import pytest
 
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.testing.in_order import in_order
-from opensora_core.testing.judge import check, measure, standard, vanilla
+from opensora_core.testing.judge import check, measure, standard
 from opensora_core.testing.rounding import ROUNDING
+from opensora_core.testing.running import vanilla
 from opensora_core.testing.strategies import Call
 from opensora_core.testing.table import TABLE
 from opensora_core.testing.tolerances.blocks import BLOCKS

@@ -9,7 +9,7 @@ from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
 from opensora_core.errors import InvalidInputError
 from opensora_core.interpose import Strict
-from opensora_core.testing.judge import vanilla
+from opensora_core.testing.running import vanilla
 
 RNG = np.random.default_rng(3)
 BACKENDS = {"numpy": NumpyOps(), "vanilla": vanilla(NumpyOps)(), "torch": TorchOps()}

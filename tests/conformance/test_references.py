@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.ops import FUSED, PRIMITIVES
-from opensora_core.testing.judge import arrays_in, execute, vanilla
 from opensora_core.testing.references import REFERENCES, ReferenceOps
 from opensora_core.testing.references.extended import FORMATS, round_to
 from opensora_core.testing.rounding import ROUNDING, Rounding
+from opensora_core.testing.running import arrays_in, execute, vanilla
 from opensora_core.testing.table import TABLE
 
 COMPOSED = vanilla(NumpyOps)()

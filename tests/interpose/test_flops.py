@@ -15,7 +15,7 @@ from opensora_core.interpose.costs.sizes import itemsize
 from opensora_core.module import to_backend
 from opensora_core.nn.init import RandomInit
 from opensora_core.ops import FUSED, PRIMITIVES
-from opensora_core.testing.judge import arrays_in, execute, vanilla
+from opensora_core.testing.running import arrays_in, execute, vanilla
 from opensora_core.testing.table import TABLE
 
 B, T, H, W, C, HEADS, DEPTH, L, CAPTION = 2, 3, 4, 6, 24, 2, 2, 5, 6

@@ -4,7 +4,8 @@ import ml_dtypes
 import numpy as np
 
 from opensora_backends.numpy_ops import NumpyOps
-from opensora_core.testing.judge import standard, vanilla
+from opensora_core.testing.judge import standard
+from opensora_core.testing.running import vanilla
 from opensora_core.testing.strategies import Call
 from opensora_core.testing.table import TABLE
 from opensora_kernels.cuda.launching import SOURCES

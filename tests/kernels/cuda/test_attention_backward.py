@@ -5,7 +5,7 @@ import pytest
 
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.autodiff import Autodiff
-from opensora_core.testing.judge import vanilla
+from opensora_core.testing.running import vanilla
 from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
 from opensora_kernels.emulation import SCHEDULES, GuardedNumPy, guarded, schedule
