@@ -69,7 +69,8 @@ class AttentionGradients:
         check_heads_alike(q, k, v)
         lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
         outer, inner, H = three(lead)
-        dq, dk, dv = (self.xp.zeros((outer, inner, n, H, D), q.dtype) for n in (L, M, M))
+        new = self.xp.empty if L and M else self.xp.zeros
+        dq, dk, dv = (new((outer, inner, n, H, D), q.dtype) for n in (L, M, M))
         if dq.size and dk.size:
             grad = grad.astype(q.dtype, copy=False)
             rows_q, rows_k, rows_v, rows_grad = (strided_rows(self.xp, x, lead) for x in (q, k, v, grad))

@@ -26,8 +26,10 @@
 __host__ __device__ constexpr int keys_in_tile(int D) { return D <= 128 ? 64 : D <= 224 ? 32 : 16; }
 
 // Block: WARPS warps with 16 queries each. Grid: (tiles of queries times sequences, heads).
+// Blocks on a multiprocessor: up to D = 72 the compiler finds three by itself (136 registers, no spills); for wider heads
+// it would spill to reach another one, unless told not to.
 template <typename T, int D, int WARPS>
-__global__ void __launch_bounds__(WARPS * 32, D <= 72 ? 12 / WARPS : D <= 128 ? 8 / WARPS : 1) flash_attention(PARAMETERS) {
+__global__ void __launch_bounds__(WARPS * 32, D <= 72 ? 0 : D <= 128 ? 8 / WARPS : 1) flash_attention(PARAMETERS) {
   static_assert(D % 8 == 0 && D <= 256, "head dim of the tensor cores");
   constexpr int THREADS = WARPS * 32, QUERIES = WARPS * 16, KEYS = keys_in_tile(D);
   constexpr int LD = padded_row(D), CHUNKS = D / 8, STEPS = D / 16, TAIL = D % 16 / 8;
@@ -185,7 +187,7 @@ __global__ void __launch_bounds__(WARPS * 32, D <= 72 ? 12 / WARPS : D <= 128 ? 
 // Block: 4 warps with 4 queries each, a lane per key of a tile. Grid: (tiles of queries times sequences, heads).
 // COLUMNS = ceil(D / 32): a lane sums the channels lane, lane + 32, ...
 template <typename T, int COLUMNS>
-__global__ void __launch_bounds__(128) flash_attention_plain(PARAMETERS, int D) {
+__global__ void __launch_bounds__(128, 4) flash_attention_plain(PARAMETERS, int D) {
   constexpr int WARPS = 4, ROWS = 4, QUERIES = WARPS * ROWS, KEYS = 32;
   DYN_SMEM(shared);
   const int LD = padded_floats(D), lane = threadIdx.x % 32, warp = threadIdx.x / 32, h = blockIdx.y;

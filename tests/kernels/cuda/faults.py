@@ -5,6 +5,7 @@ Each is a slip a person makes: a barrier or wait left out, a guard off by one, a
 """
 
 TEMPORAL, FLASH, COMMON = "temporal_attention.cu", "flash_attention.cu", "attention.cuh"
+BACKWARD = "attention_backward.cu"
 
 FAULTS = [
     # ------------------------------------------------------------ waiting for each other
@@ -63,4 +64,23 @@ FAULTS = [
     ("norm over the sum", COMMON, "factor = rsqrtf(warp_sum(sum) / D + with.eps);", "factor = rsqrtf(warp_sum(sum) + with.eps);"),
     ("partners of the plain rotation", COMMON, "(d % 2 ? partner : -partner)", "(d % 2 ? -partner : partner)"),
     ("shuffle in a branch", FLASH, "next = fmaxf(next, __shfl_xor_sync(WARP_MASK, next, 2));", "if (lane < 31) next = fmaxf(next, __shfl_xor_sync(WARP_MASK, next, 2));"),
+    # ------------------------------------------------------------ gradients
+    ("columns are read before they land", BACKWARD, "ptx::cp_async_wait<1>();", "ptx::cp_async_wait<2>();"),
+    ("no barrier before the columns", BACKWARD, "__syncthreads();  // these columns, and the rows, are in", ""),
+    ("no barrier before the columns are overwritten", BACKWARD, "__syncthreads();  // both tiles may be overwritten", ""),
+    ("keys beyond a length are left out", BACKWARD, "end = OF_KEYS ? all_keys : queries;", "end = OF_KEYS ? keys : queries;"),
+    ("unscaled gradients", BACKWARD, "row_delta[half])) * scale;", "row_delta[half]));"),
+    ("delta forgotten", BACKWARD, "(flow - (OF_KEYS ? deltas[column] : row_delta[half]))", "flow"),
+    ("log-sums of the next queries", BACKWARD, "logs[threadIdx.x] = lse[query] * LOG2_E", "logs[threadIdx.x] = lse[query + 1] * LOG2_E"),
+    ("log-sums in another base", BACKWARD, "row_log[half] = lse[query] * LOG2_E", "row_log[half] = lse[query]"),
+    ("values for keys", BACKWARD, "multiply_weights<T, D, LD, COLUMNS>(firsts, flows, tiles_a + stage, lane)", "multiply_weights<T, D, LD, COLUMNS>(firsts, flows, tiles_b + stage, lane)"),
+    ("gradients for weights", BACKWARD, "(seconds, weights, tiles_b", "(seconds, flows, tiles_b"),
+    ("a mask the other way round", BACKWARD, "mask[query * mask_row + key * mask_key]);\n      seen", "mask[key * mask_row + query * mask_key]);\n      seen"),
+    ("half of a row's delta", BACKWARD, "d < D; d += 32) sum += to_float(o", "d < D / 2; d += 32) sum += to_float(o"),
+    ("plain columns are overwritten while read", BACKWARD, "__syncthreads();  // the tiles before are used", ""),
+    ("plain columns are read before they are there", BACKWARD, "__syncthreads();  // these are in", ""),
+    ("plain weights are read before they are there", BACKWARD, "    }\n    __syncwarp();\n#pragma unroll 2", "    }\n#pragma unroll 2"),
+    ("a plain row too many", BACKWARD, "if (row >= rows) continue;", "if (row > rows) continue;"),
+    ("plain gradients unscaled", BACKWARD, "(flow - delta[query]) * scale;", "(flow - delta[query]);"),
+    ("hidden keys have a part", BACKWARD, "flow = 0.f;\n      }", "}"),
 ]  # fmt: skip
