@@ -119,7 +119,7 @@ class Lockstep(Interposer):
         host = read_only(self.host(x))
         try:
             return self.candidate.asarray(host)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ProtocolError(
                 f"{self.candidate.name}.asarray cannot take {host.dtype.name}{list(host.shape)} from the host "
                 f"({type(error).__name__}: {error}); without it nothing can be compared"
@@ -141,7 +141,7 @@ class Lockstep(Interposer):
             found, wanted = self.candidate.dtype_name(theirs), self.inner.dtype_name(mine)
         except MemoryError:
             raise
-        except Exception as error:  # whatever a backend under test does wrong is what was asked for
+        except (Exception, SystemExit) as error:  # whatever a backend under test does wrong is what was asked for
             return None, failure(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300])
         if found != wanted:
             return None, failure(f"dtype {found}, not {wanted}")

@@ -11,6 +11,7 @@ Verdict = Literal["pass", "fail", "not compared", "unknown kind", "error"]
 """not compared: an intermediate that was recorded and is not computed here. error: the set could not be read or run."""
 
 _HEADER = ("set", "case", "tensor", "max abs", "rel L2", "recorded", "allowed", "verdict")
+_LONG = 400  # of a note in the table; the JSON has all of it
 
 
 @dataclass(frozen=True)
@@ -92,5 +93,7 @@ def finite(x: float) -> float | None:
 def _row(check: Check) -> tuple[str, ...]:
     numbers = (check.max_abs, check.rel_l2, check.tolerance, check.allowance)
     cells = ("-" if x is None else f"{x:.2e}" for x in numbers)
-    verdict = f"{check.verdict}: {check.note.splitlines()[0]}" if check.note else check.verdict
+    note = " ".join(line.strip() for line in check.note.splitlines())
+    note = note if len(note) <= _LONG else note[: _LONG - 1] + "…"
+    verdict = f"{check.verdict}: {note}" if note else check.verdict
     return (check.set, check.case or "-", check.tensor or "-", *cells, verdict)

@@ -45,6 +45,7 @@ class Expected(NamedTuple):
     value: NDArray[Any]
     allowance: float  # largest absolute error that passes
     tolerance: float | None  # recorded with the golden set
+    dtype: np.dtype[Any]  # in which the backend must give it
 
 
 def expect_recorded(golden: GoldenSet, dtype: str) -> dict[tuple[str, str], Expected]:
@@ -55,12 +56,12 @@ def expect_recorded(golden: GoldenSet, dtype: str) -> dict[tuple[str, str], Expe
             value = golden.tensor(f"{case.name}/{'out64' if dtype == 'float64' else 'out'}/{name}")
             recorded = _recorded(golden, case, name)
             allowance = FLOAT64_RELATIVE * _largest(value) if dtype == "float64" else OUTPUT_FACTOR * recorded
-            expected[case.name, f"out/{name}"] = Expected(value, allowance, recorded)
+            expected[case.name, f"out/{name}"] = Expected(value, allowance, recorded, _given_in(dtype, value))
         for name in case.mids:
             value = golden.tensor(f"{case.name}/mid/{name}")
             exact = value.dtype.kind != "f"
             allowance = 0.0 if exact else MID_FACTOR * _relative_tolerance(case) * _largest(value)
-            expected[case.name, f"mid/{name}"] = Expected(value, allowance, None)
+            expected[case.name, f"mid/{name}"] = Expected(value, allowance, None, _given_in(dtype, value))
     return expected
 
 
@@ -74,12 +75,18 @@ def expect_plain(golden: GoldenSet, run: Kind, dtype: str) -> dict[tuple[str, st
         error = _largest(plain[key].astype(np.float64) - value)
         if not np.isfinite(error):
             raise NonFiniteError(f"NumPy {dtype}, the yardstick, overflows in {'/'.join(key)}")
-        expected[key] = Expected(value, PLAIN_FACTOR * error + UNIT_ROUNDOFF[dtype] * _largest(value), None)
+        allowance = PLAIN_FACTOR * error + UNIT_ROUNDOFF[dtype] * _largest(value)
+        expected[key] = Expected(value, allowance, None, plain[key].dtype)
     return expected
 
 
 def _run(run: Kind, golden: GoldenSet, ops: Ops) -> Mapping[tuple[str, str], NDArray[Any]]:
     return {(result.case, result.tensor): result.value for result in run(golden, ops)}
+
+
+def _given_in(dtype: str, recorded: NDArray[Any]) -> np.dtype[Any]:
+    """The dtype of a result: that of the run for floats, intermediates of which are recorded in float32 always."""
+    return np.dtype(dtype) if recorded.dtype.kind == "f" else recorded.dtype
 
 
 def _recorded(golden: GoldenSet, case: GoldenCase, output: str) -> float:

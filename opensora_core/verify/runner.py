@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError, OpenSoraError
+from ..errors import FileFormatError, InvalidInputError, OpenSoraError
 from ..ops import HALF, Ops
 from ..registry import get_backend
 from .golden import KEY_MAP, GoldenSet, find_golden_sets
@@ -29,6 +29,8 @@ KINDS: dict[str, Kind] = {
     "rflow_sample": rflow_sample,
     "rflow_train": rflow_train,
 }
+
+VERSIONS = ("v1.2",)  # of the official code, for all of these kinds
 
 
 def verify(folder: str | Path, backend: str = "numpy", device: str | None = None, dtype: str = "float32") -> Report:
@@ -57,13 +59,24 @@ def check_set(path: Path, ops: Ops) -> list[Check]:
             return state_dict_keys(golden)
         if golden.kind not in KINDS:
             return [replace(whole, verdict="unknown kind", note=f"{golden.kind!r}; known: {', '.join(KINDS)}")]
+        _require_content(golden)
         return list(_compare(golden, KINDS[golden.kind], ops))
     except OpenSoraError as error:
         return [replace(whole, note=str(error))]
-    except Exception as error:  # a backend under test may fail in any way; the other sets still count
+    except (Exception, SystemExit) as error:  # a backend under test may fail in any way; the other sets still count
         place = traceback.extract_tb(error.__traceback__)[-1]
         note = f"{type(error).__name__}: {error} (in {Path(place.filename).name}:{place.lineno}, {place.name})"
         return [replace(whole, note=note)]
+
+
+def _require_content(golden: GoldenSet) -> None:
+    """A set with nothing in it to compare, or of another release, must not look like a pass."""
+    if not golden.cases:
+        raise FileFormatError(f"golden set {golden.path} has no cases, so nothing was compared")
+    if golden.version not in VERSIONS:
+        raise InvalidInputError(f"version {golden.version!r} of {golden.kind}; known: {', '.join(VERSIONS)}")
+    if empty := [case.name for case in golden.cases.values() if not case.outputs]:
+        raise FileFormatError(f"golden set {golden.path} records no outputs of case {empty[0]!r}")
 
 
 def _compare(golden: GoldenSet, run: Kind, ops: Ops) -> Iterator[Check]:
@@ -106,7 +119,9 @@ def _judge(value: NDArray[Any], want: Expected) -> tuple[Verdict, str, float | N
     expected, found = want.value.astype(np.float64), value.astype(np.float64)
     if bad := int(np.count_nonzero(~np.isfinite(found))):
         return "fail", f"{bad} of {found.size} numbers are not finite", None, None
+    wrong = value.dtype != want.dtype
+    note = f"dtype {value.dtype}, expected {want.dtype}" if wrong else ""
     error, norm = found - expected, float(np.linalg.norm(expected))
     max_abs = float(np.max(np.abs(error), initial=0.0))
     rel_l2 = finite(float(np.linalg.norm(error)) / norm) if norm else None
-    return "pass" if max_abs <= want.allowance else "fail", "", max_abs, rel_l2
+    return "pass" if max_abs <= want.allowance and not wrong else "fail", note, max_abs, rel_l2

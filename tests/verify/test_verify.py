@@ -64,6 +64,20 @@ class Overflowing(NumpyOps):
         return super().softmax(x, axis) * np.float32(np.nan)
 
 
+class Widened(NumpyOps):
+    """Multiplies in another dtype than asked for, and keeps it."""
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        return super().linear(x, weight, bias).astype("float32" if self.dtype == "float64" else "float64")
+
+
+class Leaving(NumpyOps):
+    """Ends the program."""
+
+    def silu(self, x: Array) -> Array:
+        raise SystemExit(0)
+
+
 class Broken(NumpyOps):
     """A backend that lacks an op."""
 
@@ -88,6 +102,19 @@ def test_a_faulty_backend_fails_in_every_dtype(fault: type[NumpyOps], dtype: str
 def test_small_faults_are_found(fault: type[NumpyOps], dtype: str) -> None:
     checks = check_set(STDIT3, fault("cpu", dtype))
     assert [c.verdict for c in checks if c.tensor == "out/y"] == ["fail"]
+
+
+@pytest.mark.parametrize(("dtype", "other"), [("float32", "float64"), ("float64", "float32"), ("bfloat16", "float64")])
+def test_another_dtype_is_found(dtype: str, other: str) -> None:
+    checks = {c.tensor: c for c in check_set(STDIT3, Widened("cpu", dtype))}
+    assert checks["out/y"].verdict == "fail"
+    wanted = "float64" if dtype == "float64" else "float32"  # the model gives its result in float32 at least
+    assert checks["out/y"].note == f"dtype {other}, expected {wanted}"
+
+
+def test_an_op_that_ends_the_program_is_an_error() -> None:
+    [row] = check_set(STDIT3, Leaving())
+    assert row.note.startswith("SystemExit: 0 (in test_verify.py:")
 
 
 def test_a_changed_weight_is_found(tmp_path: Path) -> None:
@@ -156,6 +183,24 @@ def test_an_unknown_kind_fails_by_name(tmp_path: Path) -> None:
     assert "'stdit9'; known: stdit3," in report.table()
 
 
+def test_a_set_in_which_nothing_is_compared_fails_by_name(tmp_path: Path) -> None:
+    for path in GOLDEN.glob("rflow_timesteps.*"):
+        shutil.copy(path, tmp_path)
+    for change, words in (
+        ({"cases": {}}, "has no cases, so nothing was compared"),
+        ({"cases": {"skipy": {"outputs": []}}}, "records no outputs of case 'skipy'"),
+        ({"version": "v9"}, "version 'v9' of stdit3; known: v1.2"),
+    ):
+        copy_set(tmp_path, **change)
+        report = verify(tmp_path)
+        assert [(c.set, c.verdict) for c in report.failures] == [("stdit3_skipy", "error")]
+        assert words in report.failures[0].note
+        assert report.summary.startswith("FAIL: 2 golden sets")
+    for rest in ({}, {"version": "v1.2"}):
+        (tmp_path / "stdit3_skipy.json").write_text(json.dumps({"kind": "stdit3", **rest}))
+        assert "has no cases" in verify(tmp_path).failures[0].note
+
+
 def test_published_key_tables_are_checked_and_strange_ones_named(tmp_path: Path) -> None:
     table = json.loads((GOLDEN / "keys" / "stdit3-xl2-v1.2.json").read_text())
     (tmp_path / "right.json").write_text(json.dumps(table))
@@ -196,6 +241,7 @@ def test_sets_that_do_not_fit_their_own_description_are_errors(tmp_path: Path) -
     for name, words in (("skipy/out/y", "lacks the tensor 'skipy/out/y'"), ("w/x_embedder.proj.bias", "1 missing")):
         write_safetensors(path, {key: value for key, value in tensors.items() if key != name})
         assert words in verify(tmp_path).checks[0].note
+    assert "1 missing: 'x_embedder.proj.bias' [32]" in verify(tmp_path).table()
     write_safetensors(path, tensors)
     for change, words in (
         ({"config": {"depht": 2}}, "unknown STDiT3 config fields"),
