@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -30,25 +30,27 @@ def plain() -> Ops:
 
 @np.errstate(all="ignore")  # what overflows is judged by its value
 def execute(ops: Ops, name: str, call: Call, dtype: str) -> list[HostArray]:
-    """Run one op on arrays of `dtype` and return its results on the host; arguments must come out unchanged.
-
-    For a name that is no op, the first argument is a function, to be called with ops and the other arguments.
-    """
+    """Run one op on arrays of `dtype` and return its results on the host; arguments must come out unchanged."""
     host = [cast(arg, dtype) for arg in call.args]
-    placed = [_place(ops, arg, call.layout) for arg in host]
-    if name == "asarray":
-        result = ops.asarray(lay_out(host[0], call.layout))
-    elif name == "compile":
-        result = ops.compile(lambda *arrays: placed[0](ops, *arrays))(*placed[1:])
-    elif name in (*PRIMITIVES, *FUSED):
-        result = getattr(ops, name)(*placed)
-    else:  # a block, which the call brings along
-        result = placed[0](ops, *placed[1:])
+    placed = [place(ops, name, arg, call.layout) for arg in host]
+    result = invoke(ops, name, placed)
     for before, after in zip(arrays_in(host), arrays_in(placed), strict=True):
-        after = after if isinstance(after, np.ndarray) else ops.to_numpy(after)
-        if before.tobytes() != np.ascontiguousarray(after).tobytes():
+        if before.tobytes() != np.ascontiguousarray(on_host(ops, after)).tobytes():
             raise AssertionError(f"{name} of {ops.name!r} changed an argument of shape {before.shape}")
-    return [x if isinstance(x, np.ndarray) else np.asarray(ops.to_numpy(x)) for x in arrays_in([result])]
+    return [on_host(ops, x) for x in arrays_in([result])]
+
+
+def invoke(ops: Ops, name: str, args: Sequence[Any]) -> Any:
+    """Call an op by name; "compile" also calls what it returns.
+
+    For a name that is no op, the first argument is a function, which is called with ops and the other arguments.
+    """
+    if name == "compile":
+        function = args[0]
+        return ops.compile(lambda *arrays: function(ops, *arrays))(*args[1:])
+    if name in (*PRIMITIVES, *FUSED):
+        return getattr(ops, name)(*args)
+    return args[0](ops, *args[1:])
 
 
 def cast(arg: Any, dtype: str) -> Any:
@@ -62,14 +64,22 @@ def cast(arg: Any, dtype: str) -> Any:
     return map_arrays(to_dtype, arg)
 
 
-def _place(ops: Ops, arg: Any, layout: str) -> Any:
-    def place(x: HostArray) -> Any:
-        y = ops.asarray(lay_out(x, layout))
+def place(ops: Ops, name: str, arg: Any, layout: str) -> Any:
+    """Put an argument of the op `name` on the backend, read-only where it is NumPy's; "asarray" takes host arrays."""
+
+    def put(x: HostArray) -> Any:
+        laid = lay_out(x, layout)
+        y = laid if name == "asarray" else ops.asarray(laid)
         if isinstance(y, np.ndarray):
             y.flags.writeable = False
         return y
 
-    return map_arrays(place, arg)
+    return map_arrays(put, arg)
+
+
+def on_host(ops: Ops, x: Any) -> HostArray:
+    """The array, or the backend's, as NumPy's."""
+    return x if isinstance(x, np.ndarray) else np.asarray(ops.to_numpy(x))
 
 
 def lay_out(x: HostArray, layout: str) -> HostArray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...accuracy import largest_distance
 from ...ops import PRIMITIVES, Ops
-from ..running import HostArray, arrays_in, cast, lay_out, map_arrays
+from ..running import HostArray, arrays_in, cast, invoke, on_host, place
 from ..strategies import Call
 
 PROGRAM = "program"  # the name under which a function of (ops, *arrays) is called
@@ -50,7 +50,7 @@ def observe(ops: Ops, name: str, call: Call, dtype: str, expected: Sequence[Expe
     """Call the op `name` (or the PROGRAM) on arrays of dtype and compare with what is expected; never raises."""
     host = [cast(arg, dtype) for arg in call.args]
     try:
-        placed = [_place(ops, name, arg, call.layout) for arg in host]
+        placed = [place(ops, name, arg, call.layout) for arg in host]
         wrong = _look(ops, name, host, placed, expected)
     except (Exception, SystemExit) as error:  # a backend under test may fail in any way
         lacks = _missing_primitive(ops, error)
@@ -62,33 +62,23 @@ def observe(ops: Ops, name: str, call: Call, dtype: str, expected: Sequence[Expe
     return Observation(wrong)
 
 
-def invoke(ops: Ops, name: str, args: Sequence[Any]) -> Any:
-    """Call an op by name; "compile" also calls what it returns, PROGRAM calls its first argument."""
-    if name == PROGRAM:
-        return args[0](ops, *args[1:])
-    if name == "compile":
-        function = args[0]
-        return ops.compile(lambda *arrays: function(ops, *arrays))(*args[1:])
-    return getattr(ops, name)(*args)
-
-
 def _look(ops: Ops, name: str, host: list[Any], placed: list[Any], expected: Sequence[Expected]) -> dict[str, str]:
     results = arrays_in([invoke(ops, name, placed)])
     if len(results) != len(expected):
         return {"runs": f"{name} returned {len(results)} arrays, not {len(expected)}"}
-    first = [np.array(_on_host(ops, x)) for x in results]  # copies: a second call may write over the first's results
+    first = [np.array(on_host(ops, x)) for x in results]  # copies: a second call may write over the first's results
     anew = arrays_in([invoke(ops, name, placed)])
-    again = [_on_host(ops, x) for x in anew]
+    again = [on_host(ops, x) for x in anew]
     wrong: dict[str, str] = {}
     for got, want in zip(first, expected, strict=True):
         wrong |= compare(got, want)
     if [x.tobytes() for x in first] != [np.ascontiguousarray(x).tobytes() for x in again]:
         wrong["repeat"] = "the same call again gave other bits"
-    elif any(a.tobytes() != _on_host(ops, b).tobytes() for a, b in zip(first, results, strict=True)):
+    elif any(a.tobytes() != on_host(ops, b).tobytes() for a, b in zip(first, results, strict=True)):
         wrong["repeat"] = "a second call wrote over the result of the first"
     arguments = arrays_in(placed)
     for before, after in zip(arrays_in(host), arguments, strict=True):
-        if before.tobytes() != np.ascontiguousarray(_on_host(ops, after)).tobytes():
+        if before.tobytes() != np.ascontiguousarray(on_host(ops, after)).tobytes():
             wrong["inputs"] = f"an argument of shape {before.shape} was changed"
     if name not in VIEWS and any(_share(ops, x, y) for x in results for y in arguments):
         wrong["alias"] = "a result shares memory with an argument"
@@ -121,24 +111,9 @@ def compare(got: HostArray, want: Expected) -> dict[str, str]:
     return wrong
 
 
-def _place(ops: Ops, name: str, arg: Any, layout: str) -> Any:
-    def place(x: HostArray) -> Any:
-        laid = lay_out(x, layout)
-        y = laid if name == "asarray" else ops.asarray(laid)
-        if isinstance(y, np.ndarray):
-            y.flags.writeable = False
-        return y
-
-    return map_arrays(place, arg)
-
-
-def _on_host(ops: Ops, x: Any) -> HostArray:
-    return x if isinstance(x, np.ndarray) else np.asarray(ops.to_numpy(x))
-
-
 def _share(ops: Ops, a: Any, b: Any) -> bool:
     """Whether two arrays overlap in host memory; a device whose arrays are copied to the host cannot be told."""
-    return np.may_share_memory(_on_host(ops, a), _on_host(ops, b))
+    return np.may_share_memory(on_host(ops, a), on_host(ops, b))
 
 
 def _stray(ops: Ops, results: list[Any]) -> str | None:
