@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from .options import Argument, Option, SamplingOptions, SizeOptions, find_backend
 from .saving import check_picture
 from .screen import Screen, columns
 from .threads import limit_threads
+
+if TYPE_CHECKING:
+    from ..parity.report import Side
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,17 @@ def parity(
         report = run(
             trusted, compared, words, model=model, mode=mode, limit=tolerance, zoom=zoom, tell=advance, **options
         )
+    report = replace(
+        report, reference=_named(report.reference, reference), candidate=_named(report.candidate, candidate)
+    )
     if png is not None:
         draw(report, png)
     by_block, by_op = map(columns, report.tables())
     document = {**report.to_dict(), "png": None if png is None else str(png)}
     screen.result(document, *by_block, "", *by_op, "", *report.verdict())
     return 0 if report.ok else 1
+
+
+def _named(side: Side, asked: str) -> Side:
+    """The backend under the name by which it was asked for; a class may have inherited another's."""
+    return side if asked == "auto" else side._replace(name=asked)

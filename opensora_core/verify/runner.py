@@ -46,7 +46,8 @@ def verify(folder: str | Path, backend: str = "numpy", device: str | None = None
     start = time.perf_counter()
     checks = [check for path in paths for check in check_set(path, ops)]
     seconds = time.perf_counter() - start
-    return Report(str(folder), ops.name, ops.device, ops.dtype, RULES[ops.dtype], tuple(checks), seconds)
+    name = ops.name if backend == "auto" else backend
+    return Report(str(folder), name, ops.device, ops.dtype, RULES[ops.dtype], tuple(checks), seconds)
 
 
 def check_set(path: Path, ops: Ops) -> list[Check]:

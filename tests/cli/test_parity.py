@@ -30,7 +30,7 @@ def test_a_wrong_backend_fails_by_name_place_and_primitive(opensora, nano):
     result = opensora("parity", "numpy", wrong, "-m", nano, *SHORT, "--zoom", "--mode", "reference", "--json")
     assert result.exit_code == 1, result.stderr
     told = document(result)
-    assert (told["ok"], told["mode"]) == (False, "reference")
+    assert (told["ok"], told["mode"], told["candidate"]["name"]) == (False, "reference", wrong)
     first = told["first"]
     assert (first["op"], first["module"]) == ("attention_3d", "denoiser.temporal_blocks.0.attn")
     assert first["inside"]["inside"]["op"] == "sqrt"

@@ -12,7 +12,7 @@ import pytest
 
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.errors import InvalidInputError
-from opensora_core.ops import Array
+from opensora_core.ops import Array, Ops
 from opensora_core.serialization.reader import read_safetensors
 from opensora_core.serialization.writer import write_safetensors
 from opensora_core.verify import KINDS, GoldenSet, Report, check_set, find_golden_sets, verify
@@ -110,6 +110,19 @@ def test_another_dtype_is_found(dtype: str, other: str) -> None:
     assert checks["out/y"].verdict == "fail"
     wanted = "float64" if dtype == "float64" else "float32"  # the model gives its result in float32 at least
     assert checks["out/y"].note == f"dtype {other}, expected {wanted}"
+
+
+def test_a_primitive_that_is_not_there_is_named() -> None:
+    class NoMatmul(NumpyOps):
+        matmul = Ops.matmul
+
+    [row] = check_set(STDIT3, NoMatmul())
+    assert row.note.startswith("NotImplementedError: the primitive matmul is not implemented")
+
+
+def test_the_backend_is_called_what_it_was_asked_for() -> None:
+    target = "opensora_backends.numpy_ops:NumpyOps"
+    assert verify(GOLDEN / "keys", backend=target).summary.startswith("PASS: 2 golden sets, 2 pass; " + target)
 
 
 def test_an_op_that_ends_the_program_is_an_error() -> None:

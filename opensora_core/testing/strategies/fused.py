@@ -84,7 +84,10 @@ def rotations() -> st.SearchStrategy[Call]:
 
 
 def qkv() -> st.SearchStrategy[Call]:
-    """Attention's (q, k, v, mask, scale): head dims of 1 to 130, one key, empty batches, fully masked rows."""
+    """Attention's (q, k, v, mask, scale): head dims of 1 to 130, one key, empty batches, fully masked rows.
+
+    Masks are booleans, as the language has no others; -inf among logits is drawn for softmax.
+    """
 
     def build(s: Source) -> Call:
         batch = tuple(s.batch() for _ in range(s.size(0, 2)))
