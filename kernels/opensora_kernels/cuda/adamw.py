@@ -1,0 +1,70 @@
+"""A step of AdamW on our CUDA kernel: every array is read once and written once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .launching import GetKernel, c_type, ceil_div, launch, optional
+
+THREADS = 256
+MOST_BLOCKS = 4096
+
+
+@dataclass(frozen=True)
+class AdamWKernels:
+    """AdamW with decoupled weight decay, as `opensora_core.training.optimizer.AdamW` computes it, in place.
+
+    xp: CuPy, or NumPy with a `get_kernel` of the emulation. get_kernel: see `launching.GetKernel`.
+    """
+
+    xp: Any
+    get_kernel: GetKernel
+
+    def step(
+        self,
+        weights: Any,
+        gradients: Any,
+        mean: Any,
+        square: Any,
+        step: int,
+        *,
+        rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        factor: Any = None,
+        master: Any = None,
+    ) -> None:
+        """Update weights, mean, square and master, all dense and of one shape; gradients have the weights' dtype.
+
+        step: its number, from 1. mean, square, master: float32; with a master, weights become its rounded copy.
+        factor: float32 array of one number that gradients are multiplied by, such as that of clipping.
+        ValueError says what does not fit.
+        """
+        name = f"adamw<{c_type(weights)}>"
+        self._check(weights, gradients=gradients)
+        self._check(weights, np.float32, mean=mean, square=square, master=master)
+        if factor is not None and (factor.size, factor.dtype) != (1, np.float32):
+            raise ValueError(f"factor is {factor.shape} {factor.dtype.name}, not one float32")
+        if step < 1:
+            raise ValueError(f"step {step} is below 1")
+        if not weights.size:
+            return
+        beta1, beta2 = betas
+        numbers = (beta1, 1 - beta1, beta2, 1 - beta2, (1 - beta2**step) ** -0.5, eps, 1 - rate * weight_decay)
+        args = (weights, optional(master), gradients, mean, square, optional(factor), np.int64(weights.size))
+        args += (*map(np.float32, numbers), np.float32(rate / (1 - beta1**step)))
+        grid = (min(ceil_div(weights.size, THREADS), MOST_BLOCKS),)
+        launch(self.get_kernel("adamw.cu", name), grid, (THREADS,), args)
+
+    def _check(self, weights: Any, dtype: Any = None, **arrays: Any) -> None:
+        for name, a in {"weights": weights, **arrays}.items():
+            if a is None:
+                continue
+            wanted = weights.dtype if dtype is None or a is weights else np.dtype(dtype)
+            if a.shape != weights.shape or a.dtype != wanted or not a.flags.c_contiguous:
+                dense = "" if a.flags.c_contiguous else ", not dense"
+                raise ValueError(f"{name} is {a.shape} {a.dtype.name}{dense}; {weights.shape} {wanted.name} is wanted")
