@@ -19,18 +19,19 @@ from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
+from opensora_kernels.cuda.conv import ConvKernels
 from opensora_kernels.cuda.index_add import index_add
 from opensora_kernels.cuda.norms import NormKernels
 from opensora_kernels.cuda.rotary import RotaryKernels
 
 from .cuda_exchange import from_torch, sdpa, to_torch
+from .cuda_fused import FusedByKernels
 from .cuda_gemm import gemm
 from .cuda_gradients import GradientsByKernels
 from .cuda_graph import capturing, compiled
 from .cuda_kernels import kernels_of
 from .cuda_libraries import Libraries, check_device, device_index, load_cupy
 from .cuda_memory import limit_from_environment, out_of_memory, set_limit
-from .cuda_rowwise import RowwiseByKernels
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 WARM_HEAD_DIMS = (64, 72, 128)
@@ -59,7 +60,7 @@ def _alike(a: Array, b: Array) -> tuple[Array, Array]:
     return a, b
 
 
-class CudaOps(GradientsByKernels, RowwiseByKernels):
+class CudaOps(GradientsByKernels, FusedByKernels):
     """Arrays are cupy.ndarray on one GPU; work is queued on CuPy's current stream."""
 
     name = "cuda"
@@ -78,6 +79,7 @@ class CudaOps(GradientsByKernels, RowwiseByKernels):
         self._norms = NormKernels(self.xp, self._kernels.get)
         self._activations = ActivationKernels(self.xp, self._kernels.get)
         self._rotary = RotaryKernels(self.xp, self._kernels.get)
+        self._conv = ConvKernels(self.xp, self._kernels.get)
         super().__init__(f"cuda:{index}", dtype)
 
     def _enter(self) -> None:

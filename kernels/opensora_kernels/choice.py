@@ -99,6 +99,7 @@ KERNELS = (  # of one op in the order of preference
     *(Kernel("activate", op, "activations.cu") for op in ("gelu", "silu")),
     Kernel("softmax", "softmax", "softmax.cu"),
     Kernel("qk_norm_rope", "rotary", "qk_norm_rope.cu"),
+    Kernel("conv3d", "conv", "conv3d.cu", longest=2**30),
 )
 
 

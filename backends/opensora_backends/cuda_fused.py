@@ -1,26 +1,29 @@
-"""The CUDA backend's norms, activations and rope: by our kernels where they take the arrays, else composed."""
+"""The CUDA backend's norms, activations, rope and convolution: by our kernels where they can serve, else composed."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from opensora_core.ops import Array, Ops
 from opensora_kernels.cuda.activations import ActivationKernels
+from opensora_kernels.cuda.conv import ConvKernels, out_sizes
 from opensora_kernels.cuda.norms import NormKernels, is_vectors
 from opensora_kernels.cuda.rotary import RotaryKernels
 
 from .cuda_kernels import Kernels
 
 
-class RowwiseByKernels(Ops):
+class FusedByKernels(Ops):
     """Each method falls back to the op's default composition."""
 
     _kernels: Kernels
     _norms: NormKernels
     _activations: ActivationKernels
     _rotary: RotaryKernels
+    _conv: ConvKernels
 
     @abstractmethod
     def _same_device(self, op: str, *arrays: Array) -> None: ...
@@ -69,6 +72,24 @@ class RowwiseByKernels(Ops):
         if not (all(is_vectors(t.shape, halves) for t in (cos, sin)) and self._chosen("rotary", x)):
             return super().rotary(x, cos, sin)
         return self._rotary.rotary(x, cos, sin)
+
+    def conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: Sequence[int] | None = None,
+        padding: Sequence[int] | None = None,
+    ) -> Array:
+        given = [weight] if bias is None else [weight, bias]
+        self._same_device("conv", x, *given)
+        n = x.ndim - 2
+        steps, border = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
+        fits = 1 <= n <= 3 and min(out_sizes(x.shape, weight.shape, steps, border)) > 0 and x.size and weight.size
+        largest = max(math.prod(a.shape[1:]) for a in (x, weight))
+        if not (fits and self._chosen("conv", x, *given, length=largest)):
+            return super().conv(x, weight, bias, stride, padding)
+        return self._conv.conv(x, weight, bias, steps, border)
 
     def _serves(self, op: str, x: Array, *vectors: Array | None) -> bool:
         """Whether a kernel takes rows x and vectors that broadcast to them, all of one dtype."""

@@ -1,4 +1,4 @@
-"""Norms of the backend reach our kernels; what they do not take is composed."""
+"""Norms, activations, rope and convolution reach our kernels; what they do not take is composed."""
 
 from __future__ import annotations
 
@@ -67,6 +67,21 @@ def test_rope_is_one_launch_whatever_the_tables_dtype(ops, launches):
     got = ops.rotary(x, ops.asarray(cos), ops.asarray(sin.astype(np.float32)))
     close(ops, got, NUMPY.rotary(x64, cos, sin), "bfloat16")
     assert [name.partition("<")[0] for name in launches] == ["qk_norm_rope"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_convolution_is_one_launch(ops, launches, dtype):
+    (x, x64), (weight, weight64) = random(ops, dtype, 2, 3, 4, 5, 6), random(ops, dtype, 2, 3, 3, 1, 2)
+    bias, bias64 = random(ops, dtype, 2)
+    for options in ({}, {"stride": (2, 1, 3), "padding": (1, 0, 1)}):
+        got = ops.conv(x, weight * 0.25, bias, **options)
+        close(ops, got, NUMPY.conv(x64, weight64 * 0.25, bias64, **options), dtype)
+    assert [name.partition("<")[0] for name in launches] == ["conv3d"] * 2
+
+
+def test_a_kernel_too_large_for_its_input_is_refused_as_by_every_backend(ops):
+    with pytest.raises(InvalidInputError, match=r"a kernel \[5\] does not fit an input that is \[3\]"):
+        ops.conv(ops.full((1, 1, 3), 1.0), ops.full((1, 1, 5), 1.0))
 
 
 def test_softmax_along_another_axis_is_composed(ops, launches):
