@@ -1,0 +1,207 @@
+"""The tests of norms, activations, rope, convolution and AdamW bite: every seeded fault shows in a few tiny cases."""
+
+import re
+from functools import cache
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from opensora_kernels.cuda.activations import ActivationKernels
+from opensora_kernels.cuda.adamw import AdamWKernels
+from opensora_kernels.cuda.conv import ConvKernels
+from opensora_kernels.cuda.launching import SOURCES
+from opensora_kernels.cuda.norm_gradients import NormGradients
+from opensora_kernels.cuda.norms import PIECE, NormKernels
+from opensora_kernels.cuda.rotary import RotaryKernels
+from opensora_kernels.emulation import SCHEDULES, GuardedNumPy, LaunchError, guarded, schedule
+from tests.kernels.cuda.emulated import Emulated, assert_right
+
+from .faults_rows import ACTIVATIONS, ADAMW, BACKWARD, CONV, FAULTS, GROUP, MODULATE, ROPE, ROWS, SOFTMAX
+
+KERNELS = {
+    MODULATE: ("modulate<__nv_bfloat16, 1>", "modulate<float, 1>", "modulate_any<float>"),
+    GROUP: ("group_norm<float>", "group_norm_sums<float>"),
+    ACTIVATIONS: ("activate<float>",),
+    SOFTMAX: ("softmax<float>",),
+    ROPE: ("qk_norm_rope<float, 3>", "qk_norm_rope_any<float>"),
+    CONV: ("conv3d<__half>", "conv3d<float>"),
+    ADAMW: ("adamw<__half>", "adamw<float>"),
+    BACKWARD: ("modulate_backward<float>",),
+}
+SHOWN_BY = {  # where faults of what is shared are looked for
+    "axes swapped": MODULATE,
+}
+
+
+def file_of(fault):
+    name, where, _, _ = fault
+    return SHOWN_BY.get(name, GROUP) if where == ROWS else where
+
+
+def in_a_namespace(file, name, before="", after=""):
+    """The kernel's source with what it shares and may be faulty in it, under a name of its own."""
+    shared = {CONV: ("attention.cuh",), ADAMW: (), BACKWARD: ()}.get(file, (ROWS,))
+    text = "\n".join((SOURCES / source).read_text() for source in (*shared, file))
+    assert before in text, f"{name}: the fault's place is gone: {before!r}"
+    lines = text.replace(before, after, 1).splitlines() if before else text.splitlines()
+    kept = [line for line in lines if not line.startswith(("#include", "#pragma once"))]
+    undefined = [f"#undef {word}" for word in re.findall(r"#define (\w+)", "\n".join(kept))]
+    return "\n".join((*undefined, f"namespace {name} {{", *kept, "}"))
+
+
+@cache
+def compiled(file):
+    """All faulty variants of a source file, and the sound one, in one module."""
+    variants = {"sound": ("", "")}
+    variants |= {f"fault_{i}": fault[2:] for i, fault in enumerate(FAULTS) if file_of(fault) == file}
+    code = "\n".join(('#include "numbers.cuh"', *(in_a_namespace(file, name, *v) for name, v in variants.items())))
+    names = [f"{variant}::{name}" for variant in variants for name in KERNELS[file]]
+    return Emulated({file: names}, code={file: code})
+
+
+def draw(rng, *shape, dtype=np.float32, spread=1.0):
+    return guarded((rng.standard_normal(shape) * spread).astype(dtype))
+
+
+def modulate_cases(get):
+    kernels, rng = NormKernels(GuardedNumPy(), get), np.random.default_rng(0)
+    for D, dtype in ((36, np.float32), (35, np.float32), (36, ml_dtypes.bfloat16)):
+        x, branch = (draw(rng, 3, 2, 3, D, dtype=dtype) for _ in range(2))
+        gate, shift = (draw(rng, 3, 1, 1, D, dtype=dtype) for _ in range(2))
+        scale = draw(rng, 3, 2, 1, D, dtype=dtype)
+        yield
+        residual, out = kernels.gated_residual_modulate(x, gate, branch, shift, scale)
+        assert np.abs(np.float64(residual) - np.float64(x) - np.float64(gate) * np.float64(branch)).max() < 0.1
+        assert_right(out, "modulate", residual, shift, scale)
+        quiet = draw(rng, 1, D, dtype=dtype, spread=1e-3)
+        assert_right(kernels.modulate(quiet, shift[0, 0], scale[0, 0]), "modulate", quiet, shift[0, 0], scale[0, 0])
+        assert_right(kernels.rms_norm(x, shift[0, 0, 0]), "rms_norm", x, shift[0, 0, 0])
+
+
+def group_cases(get):
+    kernels, rng = NormKernels(GuardedNumPy(), get), np.random.default_rng(1)
+    weight, bias = draw(rng, 4), draw(rng, 4)
+    for x, groups in ((draw(rng, 2, 4, 3), 2), (draw(rng, 1, 4, PIECE // 2), 1), (draw(rng, 1, 4, 5, 5, 3), 2)):
+        yield
+        x = guarded(x + np.arange(4, dtype=np.float32).reshape(1, 4, *[1] * (x.ndim - 2)) * 5)
+        assert_right(kernels.group_norm(x, groups, weight, bias), "group_norm", x, groups, weight, bias)
+    x = guarded(np.sort(draw(rng, 1, 1, 3 * PIECE + 5)))  # pieces and chunks of different means
+    yield
+    assert_right(kernels.group_norm(x, 1), "group_norm", x, 1)
+
+
+def activation_cases(get):
+    kernels, rng = ActivationKernels(GuardedNumPy(), get), np.random.default_rng(2)
+    for n in (5, 4, 1027):
+        x = draw(rng, n, spread=3)
+        yield
+        assert_right(kernels.silu(x), "silu", x)
+        for form in ("tanh", "none"):
+            assert_right(kernels.gelu(x, form), "gelu", x, form)
+
+
+def softmax_cases(get):
+    kernels, rng = ActivationKernels(GuardedNumPy(), get), np.random.default_rng(3)
+    for n in (7, 32, 40):
+        x = draw(rng, 5, n, spread=100)
+        yield
+        assert_right(kernels.softmax(x), "softmax", x)
+
+
+def rope_cases(get):
+    kernels, rng = RotaryKernels(GuardedNumPy(), get), np.random.default_rng(4)
+    plain = NormKernels(GuardedNumPy(), Emulated({MODULATE: KERNELS[MODULATE]}))
+    for D in (36, 34, 5):
+        qkv, weights, angles = draw(rng, 1, 3, 3, 3, 3, D), draw(rng, 2, D), rng.uniform(-3, 3, (3, D // 2))
+        tables = [guarded(t.astype(np.float32)) for t in (np.cos(angles), np.sin(angles))] if D % 2 == 0 else []
+        yield
+        out = kernels.qk_norm_rope(qkv, "temporal", *weights, *tables)
+        for i in range(2):
+            truth = plain.rms_norm(qkv[:, :, :, i], weights[i])
+            if tables:
+                c, s = (np.float64(t)[:, None, None] for t in tables)
+                even, odd = truth[..., ::2], truth[..., 1::2]
+                truth = np.stack([even * c - odd * s, odd * c + even * s], -1).reshape(truth.shape)
+            np.testing.assert_allclose(out[:, :, :, i], truth, atol=1e-5)
+
+
+def conv_cases(get):
+    kernels, rng = ConvKernels(GuardedNumPy(), get), np.random.default_rng(5)
+    for dtype in (np.float16, np.float32):
+        for shape, out, kernel, stride, padding in (
+            ((2, 2, 3, 5, 4), 3, (2, 3, 2), (1, 1, 2), (1, 1, 1)),
+            ((1, 5, 2, 9, 9), 66, (2, 2, 2), (1, 1, 1), (1, 1, 0)),
+        ):
+            arrays = [draw(rng, *s, dtype=dtype) for s in (shape, (out, shape[1], *kernel), (out,))]
+            yield
+            assert_right(kernels.conv(*arrays, stride, padding), "conv", *arrays, stride, padding)
+
+
+def adamw_cases(get):
+    rng = np.random.default_rng(6)
+    for dtype in (np.float16, np.float32):
+        start = rng.standard_normal(600).astype(dtype)
+        weights, master = guarded(start), guarded(start.astype(np.float32)) if dtype == np.float16 else None
+        (mean, square), m, v = (guarded(np.zeros(600, np.float32)) for _ in range(2)), 0.0, 0.0
+        p = start.astype(np.float64)
+        yield
+        for step in (1, 2):
+            gradients = guarded((rng.standard_normal(600) * 1e-2).astype(dtype))
+            AdamWKernels(GuardedNumPy(), get).step(
+                weights, gradients, mean, square, step, rate=0.1, betas=(0.9, 0.98), eps=1e-3, weight_decay=0.3,
+                factor=np.array([0.5], np.float32), master=master,
+            )  # fmt: skip
+            g = np.float64(gradients) * 0.5
+            m, v = 0.9 * m + 0.1 * g, 0.98 * v + 0.02 * g * g
+            p = p * (1 - 0.03) - 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.98**step)) + 1e-3)
+            kept = weights if master is None else master
+            for got, want in ((kept, p), (mean, m), (square, v)):
+                np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(weights, kept.astype(dtype))
+
+
+def backward_cases(get):
+    gradients, rng = NormGradients(GuardedNumPy(), get), np.random.default_rng(7)
+    x, grad, scale = draw(rng, 5, 3, 9), draw(rng, 5, 3, 9), draw(rng, 5, 1, 9)
+    yield
+    to_x, to_scale, to_shift = gradients.modulate(x, grad + np.float32(1), scale)
+    wide, g = np.float64(x), np.float64(grad + np.float32(1))
+    deviation = np.sqrt(wide.var(-1, keepdims=True) + 1e-6)
+    y, flow = (wide - wide.mean(-1, keepdims=True)) / deviation, g * (1 + np.float64(scale))
+    truth = (flow - flow.mean(-1, keepdims=True) - y * (flow * y).mean(-1, keepdims=True)) / deviation
+    for got, want in ((to_x, truth), (to_scale, (g * y).sum(1, keepdims=True)), (to_shift, g.sum(1, keepdims=True))):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+CASES = {
+    **{MODULATE: modulate_cases, GROUP: group_cases, ACTIVATIONS: activation_cases, SOFTMAX: softmax_cases},
+    **{ROPE: rope_cases, CONV: conv_cases, ADAMW: adamw_cases, BACKWARD: backward_cases},
+}
+
+
+def run(file, variant):
+    """All cases in all orders; stops at the first that shows the fault."""
+    emulated = compiled(file)
+    for order in SCHEDULES:
+        with schedule(order):
+            for _ in CASES[file](lambda source, name: emulated(source, f"{variant}::{name}")):
+                pass
+
+
+@pytest.fixture(autouse=True)
+def small_grids(monkeypatch):
+    monkeypatch.setattr("opensora_kernels.cuda.norms.MOST_CHUNKS", 2)
+    monkeypatch.setattr("opensora_kernels.cuda.adamw.MOST_BLOCKS", 1)
+
+
+@pytest.mark.parametrize("file", KERNELS)
+def test_the_sound_kernels_pass(file):
+    run(file, "sound")
+
+
+@pytest.mark.filterwarnings("ignore:::numpy", "ignore::RuntimeWarning")  # NaN in what is faulty
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=[fault[0].replace(" ", "-") for fault in FAULTS])
+def test_a_seeded_fault_shows(number):
+    with pytest.raises((LaunchError, AssertionError)):
+        run(file_of(FAULTS[number]), f"fault_{number}")
