@@ -10,6 +10,8 @@ from opensora_core.autodiff.rules import Back, fit
 from opensora_core.ops import Array, Ops
 from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
+from opensora_kernels.cuda.norm_gradients import NormGradients
+from opensora_kernels.cuda.norms import is_vectors
 
 from .cuda_kernels import Kernels
 
@@ -20,9 +22,12 @@ class GradientsByKernels(Ops):
     _kernels: Kernels
     _attention: AttentionKernels
     _attention_gradients: AttentionGradients
+    _norm_gradients: NormGradients
 
     def with_gradient(self, op: str, args: tuple[Any, ...]) -> tuple[Array, Sequence[Back | None]] | None:
         """Result and maps back of an op on all its arguments, or None where a rule of the language is to serve."""
+        if op in ("rms_norm", "modulate"):
+            return self._norm_with_gradient(op, args)
         if op != "attention":
             return None
         q, k, v, mask, scale = args
@@ -43,3 +48,22 @@ class GradientsByKernels(Ops):
             return self._attention_gradients.gradients(q, k, v, out, lse, g, mask, scale)
 
         return out, (lambda g: to_q(back(g)[0]), lambda g: to_k(back(g)[1]), lambda g: to_v(back(g)[2]))
+
+    def _norm_with_gradient(self, op: str, args: tuple[Any, ...]) -> tuple[Array, Sequence[Back | None]] | None:
+        """RMS norm (x, weight, eps) or modulate (x, shift, scale, eps), which keep their arguments alone."""
+        x, *vectors, eps = args
+        dtypes = dict.fromkeys(self.dtype_name(a) for a in (x, *vectors))
+        kernel = self._kernels.choose(f"{op} gradient", " and ".join(dtypes), length=x.shape[-1]).kernel
+        if kernel is None or not all(is_vectors(a.shape, x.shape) for a in vectors):
+            return None
+        gradients = getattr(self._norm_gradients, op)
+
+        @once
+        def back(g: Array) -> tuple[Array, ...]:
+            found: tuple[Array, ...] = gradients(x, g, vectors[-1], eps)
+            return found
+
+        maps: list[Back | None] = [lambda g: back(g)[0], lambda g: back(g)[1]]
+        if op == "modulate":  # its shift, which need not be shaped as its scale is
+            maps.insert(1, fit(self, vectors[0]))
+        return getattr(self, op)(*args), (*maps, None)

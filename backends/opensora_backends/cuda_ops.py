@@ -21,6 +21,7 @@ from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
 from opensora_kernels.cuda.conv import ConvKernels
 from opensora_kernels.cuda.index_add import index_add
+from opensora_kernels.cuda.norm_gradients import NormGradients
 from opensora_kernels.cuda.norms import NormKernels
 from opensora_kernels.cuda.rotary import RotaryKernels
 
@@ -77,6 +78,7 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         self._attention = AttentionKernels(self.xp, self._kernels.get)
         self._attention_gradients = AttentionGradients(self.xp, self._kernels.get)
         self._norms = NormKernels(self.xp, self._kernels.get)
+        self._norm_gradients = NormGradients(self.xp, self._kernels.get)
         self._activations = ActivationKernels(self.xp, self._kernels.get)
         self._rotary = RotaryKernels(self.xp, self._kernels.get)
         self._conv = ConvKernels(self.xp, self._kernels.get)

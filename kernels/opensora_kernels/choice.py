@@ -100,6 +100,10 @@ KERNELS = (  # of one op in the order of preference
     Kernel("softmax", "softmax", "softmax.cu"),
     Kernel("qk_norm_rope", "rotary", "qk_norm_rope.cu"),
     Kernel("conv3d", "conv", "conv3d.cu", longest=2**30),
+    *(
+        Kernel("modulate_backward", f"{op} gradient", "modulate_backward.cu", longest=12672)
+        for op in ("rms_norm", "modulate")
+    ),
 )
 
 

@@ -85,3 +85,23 @@ def test_the_same_gradient_has_the_same_bits(ops):
     first, second = (gradients(ops, host, loss()) for _ in range(2))
     for x, y in zip(first, second, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("op", ["rms_norm", "modulate"])
+def test_gradients_of_norms_are_numpys(ops, op):
+    """In one launch for the result and one for all gradients; shift has another shape than scale."""
+    shapes = {"x": (2, 3, 5, 8), "scale": (2, 1, 1, 8) if op == "modulate" else (8,), "shift": (1, 3, 1, 8)}
+    names = ["x", "shift", "scale"] if op == "modulate" else ["x", "scale"]
+    rng = np.random.default_rng(0)
+    host = {name: rng.standard_normal(shapes[name]).astype(np.float32) for name in names}
+
+    def fun(o, p):
+        out = getattr(o, op)(*(p[name] for name in names))
+        return o.sum(out * out * out)
+
+    STATE.launches.clear()
+    got, want = gradients(ops, host, fun), gradients(NUMPY, host, fun)
+    assert [x.shape for x in got[1:]] == [shapes[name] for name in names]
+    for x, y in zip(got, want, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-3)
+    assert [name.partition("<")[0] for name in STATE.launches] == ["modulate", "modulate_backward"]
