@@ -107,7 +107,7 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     kept = [
         item for item in items if not (callspec := getattr(item, "callspec", None)) or not callspec.params.get("order")
     ]
-    items[:] = kept[:: max(1, len(kept) // 12)] if CHECK.dry else kept
+    items[:] = kept[:: max(1, len(kept) // 6)] if CHECK.dry else kept
 
 
 def _upload(array: np.ndarray[Any, Any]) -> tuple[Any, Any]:
