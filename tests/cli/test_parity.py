@@ -9,12 +9,14 @@ import sys
 import numpy as np
 from PIL import Image
 
+from opensora_core.testing.conformance import require
 from tests.cli.conftest import ROOT, document
 
 SHORT = ("--steps", 2)
 
 
 def test_backends_that_agree_pass_with_tables_and_a_summary(opensora, nano):
+    require("torch")
     result = opensora("parity", "numpy", "torch", "-m", nano, *SHORT)
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -41,6 +43,7 @@ def test_a_wrong_backend_fails_by_name_place_and_primitive(opensora, nano):
 
 
 def test_every_setting_reaches_the_generation(opensora, nano):
+    require("torch")
     Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save("first.png")
     options = ("--image", "first.png", "--num-frames", 3, "--height", 24, "--guidance-scale", 1, "--seed", 5)
     words = ("--prompt", "a blue star", "--negative-prompt", "a red star", "--dtype", "bfloat16", "--tolerance", 0.5)
@@ -54,6 +57,7 @@ def test_every_setting_reaches_the_generation(opensora, nano):
 
 
 def test_the_drift_can_be_drawn(opensora, nano):
+    require("torch")
     for backend in ("torch", "tests.parity.wrong:NotANumber"):
         opensora("parity", "numpy", backend, "-m", nano, *SHORT, "--png", "drift.png", "--quiet")
         with Image.open("drift.png") as picture:
@@ -70,6 +74,7 @@ def test_without_matplotlib_the_extra_is_named_before_anything_is_computed(opens
 
 
 def test_bad_input_is_refused(opensora, nano):
+    require("torch")
     for arguments in (
         ("numpy", "nonsense"),
         ("numpy",),
