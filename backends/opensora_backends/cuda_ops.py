@@ -36,6 +36,7 @@ from .cuda_memory import limit_from_environment, out_of_memory, set_limit
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 WARM_HEAD_DIMS = (64, 72, 128)
+WARM_WIDTH = 1152
 WARM_SIZES = ((2, 2), (17, 2))  # frames, patches: one for each tile of the temporal kernel
 
 
@@ -109,7 +110,7 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         return set_limit(self._lib, amount)
 
     def warmup(self) -> None:
-        """Compile the kernels of the published models' attention in this backend's dtype, by launching them small."""
+        """Compile the published models' attention and norm in this backend's dtype, by launching them small."""
         for head_dim in WARM_HEAD_DIMS:
             weight = self.full((head_dim,), 1.0, self.dtype)
             for frames, patches in WARM_SIZES:
@@ -118,6 +119,8 @@ class CudaOps(GradientsByKernels, FusedByKernels):
                     self.attention_3d(qkv, pattern, weight, weight)  # type: ignore[arg-type]
             q = self.full((1, 1, 3, head_dim), 0.5, self.dtype)
             self.attention(q, q, q, mask=self.full((1, 1, 1, 3), 1, "bool"))
+        row = self.full((1, WARM_WIDTH), 0.5, self.dtype)
+        self.modulate(row, row, row)
         self.synchronize()
 
     # ------------------------------------------------------------------ data

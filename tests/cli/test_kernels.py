@@ -32,6 +32,7 @@ def test_warmup_runs_a_small_model_and_what_the_backend_brings(opensora, monkeyp
     assert set(told["seconds"]) == {"kernels", "a small model"}
     sources = ("temporal_attention", "flash_attention")
     assert all(any(name.startswith(source) for name in STATE.launches) for source in sources)
+    assert sum("modulate<" in name and ", 9>" in name for name in STATE.launches) == 1  # of 1152 channels
     assert "is warm for float32" in opensora("warmup", "--backend", "numpy").stdout
 
 

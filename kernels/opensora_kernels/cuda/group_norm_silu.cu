@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(WARPS * 32)
       const Spread found = spread_of(held, n, shared);
       mean = found.mean, squares = found.squares;
     }
-    const float inverse = rsqrtf(squares / length + eps);
+    const float inverse = 1.f / sqrtf(squares / length + eps);
 #pragma unroll
     for (int i = 0; i < QUADS; i++) {
       const int d = quad_place(i);

@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(128) modulate(MODULATE_PARAMETERS) {
     if ((i * 32 + lane) * 4 < D) r.x -= mean, r.y -= mean, r.z -= mean, r.w -= mean;
     sum += product_sum(r, r);
   }
-  const float inverse = rsqrtf(warp_sum(sum) / D + eps);
+  const float inverse = 1.f / sqrtf(warp_sum(sum) / D + eps);
   const T* scales = scale ? scale + place.of(scale0, scale1, scale2) : nullptr;
   const T* shifts = shift ? shift + place.of(shift0, shift1, shift2) : nullptr;
 #pragma unroll
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(128) modulate_any(MODULATE_PARAMETERS) {
     const float r = value(d) - mean;
     squares += r * r;
   }
-  const float inverse = rsqrtf(warp_sum(squares) / D + eps);
+  const float inverse = 1.f / sqrtf(warp_sum(squares) / D + eps);
   const T* scales = scale ? scale + place.of(scale0, scale1, scale2) : nullptr;
   const T* shifts = shift ? shift + place.of(shift0, shift1, shift2) : nullptr;
   for (int d = lane; d < D; d += 32) {

@@ -29,7 +29,7 @@ __global__ void modulate_backward(const T* __restrict__ x, const T* __restrict__
       mean = warp_sum(mean) / D;
     }
     for (int d = lane; d < D; d += 32) squares += (to_float(xs[d]) - mean) * (to_float(xs[d]) - mean);
-    const float inverse = rsqrtf(warp_sum(squares) / D + eps);
+    const float inverse = 1.f / sqrtf(warp_sum(squares) / D + eps);
     for (int d = lane; d < D; d += 32) {
       const float y = (to_float(xs[d]) - mean) * inverse, g = to_float(gs[d]);
       if (sums) scales[d] += g * y, shifts[d] += g;

@@ -34,7 +34,7 @@ struct Head {
 __device__ __forceinline__ float norm_factor(float squares, int D, float eps) {
 #pragma unroll
   for (int bit = 4; bit; bit >>= 1) squares += __shfl_xor_sync(WARP_MASK, squares, bit);
-  return rsqrtf(squares / D + eps);
+  return 1.f / sqrtf(squares / D + eps);
 }
 
 __device__ __forceinline__ float2 turn(float2 pair, float c, float s) {

@@ -14,7 +14,7 @@ FAULTS = [
     ("no offset", MODULATE, "a.x + offset", "a.x"),
     ("the wrong channel's scale", MODULATE, "y.y *= a.y + offset", "y.y *= a.x + offset"),
     ("an uncentred variance", MODULATE, "r.x -= mean,", ""),
-    ("no epsilon in modulate", MODULATE, "rsqrtf(warp_sum(sum) / D + eps)", "rsqrtf(warp_sum(sum) / D)"),
+    ("no epsilon in modulate", MODULATE, "sqrtf(warp_sum(sum) / D + eps)", "sqrtf(warp_sum(sum) / D)"),
     ("a sum by one lane", MODULATE, "mean = warp_sum(sum) / D;\n    sum", "mean = sum / D;\n    sum"),
     ("the mean is summed twice", MODULATE, "    sum = 0.f;\n  }", "  }"),
     ("shift of scale's rows", MODULATE, "shift + place.of(shift0, shift1, shift2)", "shift + place.of(scale0, scale1, scale2)"),
