@@ -47,7 +47,7 @@ def assemble(header: Mapping[str, Any], tensors: Mapping[str, Any], ops: Ops) ->
 
 def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shape of every array under its name."""
-    return {name: tuple(np.shape(array)) for name, array in state.items()}
+    return {name: tuple(array.shape) for name, array in state.items()}
 
 
 def stored(state: Mapping[str, NDArray[Any]], dtype: str | None) -> dict[str, NDArray[Any]]:
