@@ -6,7 +6,7 @@
 #include "numbers.cuh"
 
 template <typename T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)
     adamw(T* weights, float* master, const T* __restrict__ gradients, float* mean, float* square,
           const float* __restrict__ factor, long long n, float beta1, float rest1, float beta2, float rest2, float undo2,
           float eps, float keep, float rate) {

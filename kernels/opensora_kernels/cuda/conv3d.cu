@@ -29,7 +29,7 @@ __device__ __forceinline__ void fill_table(int4* table, int first, int depth, in
 }
 
 template <typename E>
-__global__ void __launch_bounds__(128)
+__global__ void __launch_bounds__(128, 2)
     conv3d(const E* __restrict__ x, const E* __restrict__ weight, const E* __restrict__ bias, E* out, int Cin, int T,
            int H, int W, int Cout, int kT, int kH, int kW, int oT, int oH, int oW, int sT, int sH, int sW, int pT,
            int pH, int pW) {
