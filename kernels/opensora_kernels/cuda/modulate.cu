@@ -20,7 +20,7 @@
       long long shift0, long long shift1, long long shift2, float offset, float eps, int centred
 
 template <typename T, int HELD>
-__global__ void __launch_bounds__(128, 8) modulate(MODULATE_PARAMETERS) {
+__global__ void __launch_bounds__(128, HELD <= 4 ? 8 : HELD <= 9 ? 4 : 3) modulate(MODULATE_PARAMETERS) {
   const int lane = threadIdx.x % 32;
   const long long row = blockIdx.x * 4ll + threadIdx.x / 32;
   if (row >= rows) return;
