@@ -14,7 +14,10 @@ from pathlib import Path
 from .report import Report
 
 FILE = Path(__file__).parent / "budget.json"
-ON_TENSOR_CORES = ("flash_attention<", "temporal_attention<", "attention_backward<")
+ON_TENSOR_CORES = (
+    *("flash_attention<", "temporal_attention<", "attention_backward<"),
+    *("conv3d<__half", "conv3d<__nv_bfloat16"),
+)
 
 
 @dataclass(frozen=True)

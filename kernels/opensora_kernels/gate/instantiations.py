@@ -9,10 +9,13 @@ import ml_dtypes
 import numpy as np
 
 from ..cuda.activations import ActivationKernels
+from ..cuda.adamw import AdamWKernels
 from ..cuda.attention import AttentionKernels
 from ..cuda.attention_backward import AttentionGradients
+from ..cuda.conv import ConvKernels
 from ..cuda.index_add import index_add
 from ..cuda.launching import C_TYPES
+from ..cuda.norm_gradients import NormGradients
 from ..cuda.norms import HELD, PIECE, NormKernels
 from ..cuda.rotary import RotaryKernels
 
@@ -54,13 +57,14 @@ class _Recorded:
 def instantiations(head_dims: tuple[int, ...] = HEAD_DIMS) -> list[Instantiation]:
     """What the host code launches in all dtypes for these head dims, and for rows of CHANNELS; ordered."""
     recorder = Recorder()
-    for dtype in DTYPES:
-        for D in head_dims:
-            _attention(recorder, D, dtype)
-        _rowwise(recorder, dtype)
-    for name in ("float32", "float64", "int32", "int64"):
-        rows = np.zeros((2, 3), name)
-        index_add(np, recorder, rows, np.zeros(2, np.int64), rows)
+    with np.errstate(all="ignore"):  # results are what memory held before
+        for dtype in DTYPES:
+            for D in head_dims:
+                _attention(recorder, D, dtype)
+            _rowwise(recorder, dtype)
+        for name in ("float32", "float64", "int32", "int64"):
+            rows = np.zeros((2, 3), name)
+            index_add(np, recorder, rows, np.zeros(2, np.int64), rows)
     return sorted(recorder.seen)
 
 
@@ -83,5 +87,9 @@ def _rowwise(recorder: Recorder, dtype: np.dtype[Any]) -> None:
         norms.gated_residual_modulate(x, v, x, v, v)
     for length in (8, 2 * PIECE):
         norms.group_norm(np.ones((1, 1, length), dtype), 1)
-    activations.gelu(np.ones(8, dtype))
-    activations.softmax(np.ones((1, 8), dtype))
+    x, statistic = np.ones((1, 1, 8), dtype), np.zeros((1, 1, 8), np.float32)
+    activations.gelu(x)
+    activations.softmax(x)
+    NormGradients(np, recorder).layer_norm(x, x)
+    ConvKernels(np, recorder).conv(x, x, None, (1,), (0,))
+    AdamWKernels(np, recorder).step(x, x, statistic, statistic, 1, rate=0.1)

@@ -1,13 +1,25 @@
 """NVIDIA's compiler on our kernels, without a GPU; on all of them: `python -m opensora_kernels.gate`."""
 
+import re
+
 import pytest
 
 from opensora_core.testing.conformance.pytest_api import must_run
+from opensora_kernels.cuda.launching import SOURCES
 from opensora_kernels.gate import nvrtc
 from opensora_kernels.gate.__main__ import main
 from opensora_kernels.gate.budget import Allowed, Budget
-from opensora_kernels.gate.report import Report, report
+from opensora_kernels.gate.instantiations import instantiations
+from opensora_kernels.gate.report import ARCHS, Report, compile_kernels, report
 
+BOUNDED = (
+    "flash_attention<__nv_bfloat16, 72, 4>",
+    "temporal_attention<__nv_bfloat16, 72, 16, 4>",
+    "modulate<__half, 4>",
+    "modulate<__nv_bfloat16, 9>",
+    "qk_norm_rope<__nv_bfloat16, 3>",
+    "softmax<float>",
+)
 GOOD = Report("a.cu", "flash_attention<float>", "80", registers=64, stack=0, spilled=0, mma=8)
 SPILLING = """
 extern "C" __global__ void __launch_bounds__(1024, 2) crowded(const float* x, float* y) {
@@ -36,6 +48,33 @@ def compiler():
         if "nvidia" in must_run():
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return {one.name: one for one in instantiations()}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_kernels_keep_their_budget(asked, arch):
+    reports = list(compile_kernels([asked[name] for name in BOUNDED], arch))
+    assert sorted(r.name for r in reports) == sorted(BOUNDED)
+    assert Budget.load().judge(reports) == []
+
+
+def test_every_kernel_that_is_asked_for_has_a_budget_and_no_other(asked):
+    budget = Budget.load()
+    assert budget.registers.keys() == asked.keys()
+    assert {tuple(sorted(by_arch)) for by_arch in budget.registers.values()} == {tuple(sorted(ARCHS))}
+    assert all(one.reason and one.name in asked and one.arch in ARCHS for one in budget.exceptions)
+
+
+def test_every_kernel_of_the_sources_is_asked_for(asked):
+    written = set()
+    for path in SOURCES.glob("*.cu"):
+        text = re.sub(r"__launch_bounds__\([^;{]*?\)\s+(?=\w+\()", "", path.read_text())
+        written |= set(re.findall(r"__global__\s+void\s+(\w+)\(", text))
+    assert written == {name.partition("<")[0] for name in asked}
 
 
 def test_a_spill_is_a_fault():
