@@ -11,7 +11,10 @@ from opensora_core.testing.conformance.pytest_api import MUST_RUN, must_run, req
 from opensora_core.training.codec_clips import clips
 from opensora_core.vae.block_pca import fit
 
-FRAMEWORKS = ("torch", "numba", "cupy", "jax", "array_api_strict", "matplotlib")  # what is fine to be without
+FRAMEWORKS = (  # what is fine to be without
+    *("torch", "numba", "numba_cuda", "greenlet"),
+    *("cupy", "jax", "array_api_strict", "matplotlib"),
+)
 
 settings.register_profile(
     "ci", max_examples=20, deadline=None, derandomize=True, database=None,
