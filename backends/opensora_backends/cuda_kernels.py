@@ -1,7 +1,8 @@
 """The kernels of `opensora_kernels.cuda` on this backend: compiled once for each GPU, chosen for each call.
 
 OPENSORA_CUDA_KERNELS: "auto" (the default: a kernel where one can serve), "none" (default compositions only), or
-"strict" (InvalidInputError, with the reason, where no kernel can serve).
+"strict" (InvalidInputError, with the reason, where no kernel can serve), or "numba" (auto, with the
+kernels in Python of `opensora_kernels.numba_cuda` for what they serve).
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opensora_core.errors import InvalidInputError, OpenSoraError
+from opensora_core.errors import InvalidInputError, MissingDependencyError, OpenSoraError
 from opensora_kernels import choice
 from opensora_kernels.choice import Choice, Request
+from opensora_kernels.cuda.attention import AttentionKernels
+from opensora_kernels.cuda.norms import NormKernels
 
 from .cuda_libraries import Libraries, compute_capability
 
 VARIABLE = "OPENSORA_CUDA_KERNELS"
-MODES = ("auto", "none", "strict")
+MODES = ("auto", "none", "strict", "numba")
 SOURCES = Path(choice.__file__).parent / "cuda"
 OPTIONS = ("-std=c++17", f"-I{SOURCES}")
 
@@ -89,6 +92,17 @@ def kernels_of(lib: Libraries, index: int) -> Kernels:
     if key not in _OPENED:
         _OPENED[key] = Kernels(lib, index, mode)
     return _OPENED[key]
+
+
+def kernel_classes(mode: str) -> tuple[type[AttentionKernels], type[NormKernels]]:
+    """Who launches attention and norms in a mode; MissingDependencyError where that is Numba, and numba-cuda is not."""
+    if mode != "numba":
+        return AttentionKernels, NormKernels
+    if importlib.util.find_spec("numba_cuda") is None:
+        raise MissingDependencyError(f"{VARIABLE}=numba needs numba-cuda: pip install 'numba-cuda[cu13]'")
+    from opensora_kernels.numba_cuda.host import NumbaAttention, NumbaNorms
+
+    return NumbaAttention, NumbaNorms
 
 
 @functools.cache

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from numba import float32
 
+from opensora_backends.cuda_kernels import kernel_classes
+from opensora_kernels.cuda.attention import AttentionKernels
+from opensora_kernels.cuda.norms import NormKernels
 from opensora_kernels.numba_cuda import simulator
 from opensora_kernels.numba_cuda.host import NumbaAttention, NumbaNorms
 from opensora_kernels.numba_cuda.simulator import cuda
@@ -118,3 +121,8 @@ def test_shuffles():
     shuffle[1, 32](x, y)
     wanted = [lanes * 0 + 3, lanes ^ 5, np.where(lanes < 30, lanes + 2, lanes), np.where(lanes >= 2, lanes - 2, lanes)]
     np.testing.assert_array_equal(y, wanted)
+
+
+def test_the_backend_takes_them_by_name():
+    assert kernel_classes("numba") == (NumbaAttention, NumbaNorms)
+    assert kernel_classes("auto") == (AttentionKernels, NormKernels)
