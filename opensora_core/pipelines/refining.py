@@ -17,13 +17,13 @@ from ..module import state_dict, to_backend, tree_map
 from ..ops import Array
 from ..random import generator
 from ..registry import get_backend
-from ..schedulers.rectified_flow import add_noise
+from ..schedulers.rectified_flow import add_noise, guided
 from ..synthetic import EASY, FULL, World
 from ..synthetic.prompts import describe
 from ..training.refiner import Floats, Pairs, RefinerRecipe, improve_refiner, missing_blocks, refiner_batch
 from ..vae.block_codec import BlockCodec
 from ..vae.pixels import from_frames
-from .generation import encode_prompt, null_caption, predict_velocity
+from .generation import Prompt, encode_prompt, predict_velocity, text_context
 from .opensora import OpenSora
 
 TIMES = (50.0, 600.0)
@@ -72,14 +72,12 @@ def _denoised(model: OpenSora, latents: Floats, prompts: list[str], rng: np.rand
     z = add_noise(ops, x0, noise, ops.full((latents.shape[0],), timestep))
     height, width = (n * size for n, size in zip(latents.shape[3:], config.codec.block[1:], strict=True))
 
-    def velocity(text: Array, mask: Array) -> Array:
-        context = parts.denoiser.encode_text(ops, text, mask)
-        return predict_velocity(ops, parts, z, timestep, context, None, config.fps, height, width)
+    context = text_context(ops, parts, Prompt(*encode_prompt(ops, parts, prompts)), scale)
 
-    text, mask = encode_prompt(ops, parts, prompts)
-    null, _ = null_caption(ops, parts)
-    unconditional = velocity(ops.broadcast_to(null, text.shape), mask)
-    v = unconditional + scale * (velocity(text, mask) - unconditional)
+    def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
+        return predict_velocity(ops, parts, z, timestep, context, x_mask, config.fps, height, width)
+
+    v = guided(ops, predict, scale, latents.shape[1])(z, timestep, None)
     return np.asarray(ops.to_numpy(z + (timestep / 1000) * v), np.float32)
 
 
