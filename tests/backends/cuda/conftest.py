@@ -18,3 +18,10 @@ def _fresh():
 @pytest.fixture
 def ops():
     return FakeCudaOps()
+
+
+@pytest.fixture
+def launches():
+    """Names of the kernels that the test launches."""
+    STATE.launches.clear()
+    return STATE.launches

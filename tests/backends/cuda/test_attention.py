@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 from opensora_backends.cuda_kernels import Kernels
-from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.errors import InvalidInputError
 from opensora_kernels.choice import TORCH, Choice
-from opensora_kernels.cupy_on_cpu import STATE
-from tests.backends.cuda.fake import FakeCudaOps, fake_libraries
-
-TOLERANCE = {"float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
-NUMPY = NumpyOps(dtype="float64")
-
-
-def random(ops, dtype, *shape, seed=0):
-    """The same numbers for the backend, and in float64."""
-    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    x = np.random.default_rng(seed).standard_normal(shape).astype(kind)
-    return ops.asarray(x), x.astype(np.float64)
-
-
-def close(ops, got, want, dtype):
-    np.testing.assert_allclose(ops.to_numpy(got).astype(np.float64), want, rtol=0, atol=TOLERANCE[dtype])
-
-
-@pytest.fixture
-def launches():
-    STATE.launches.clear()
-    return STATE.launches
+from tests.backends.cuda.fake import NUMPY, FakeCudaOps, close, fake_libraries, random
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.autodiff import Autodiff
 from opensora_kernels.cupy_on_cpu import STATE
-
-NUMPY = NumpyOps(dtype="float64")
+from tests.backends.cuda.fake import NUMPY
 
 
 def loss(mask=None, scale=None):
