@@ -62,18 +62,22 @@ class BackendOptions:
         return ops
 
 
+Dtype = Annotated[
+    str | None,
+    Option(
+        envvar="OPENSORA_DTYPE",
+        help="float32 (the default), float64, bfloat16 or float16.",
+        rich_help_panel="Model",
+    ),
+]
+"""In which precision to compute."""
+
+
 @dataclass(frozen=True)
 class ComputeOptions(BackendOptions):
     """On what to compute, and in which precision."""
 
-    dtype: Annotated[
-        str | None,
-        Option(
-            envvar="OPENSORA_DTYPE",
-            help="float32 (the default), float64, bfloat16 or float16.",
-            rich_help_panel="Model",
-        ),
-    ] = None
+    dtype: Dtype = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from .options import Argument, Option, SamplingOptions, SizeOptions, find_backend
+from .options import Argument, Dtype, Option, SamplingOptions, SizeOptions, find_backend
 from .saving import check_picture
 from .screen import Screen, columns
 from .threads import limit_threads
@@ -32,14 +32,7 @@ def parity(
         str | None, Option("--prompt", "-p", help="By default one that the embedded model knows.")
     ] = None,
     image: Annotated[Path | None, Option(help="Generate from this first frame.")] = None,
-    dtype: Annotated[
-        str | None,
-        Option(
-            envvar="OPENSORA_DTYPE",
-            help="float32 (the default), float64, bfloat16 or float16.",
-            rich_help_panel="Model",
-        ),
-    ] = None,
+    dtype: Dtype = None,
     device: Annotated[
         str | None,
         Option(envvar="OPENSORA_DEVICE", help="Of the candidate: cpu (the default), cuda:0.", rich_help_panel="Model"),
