@@ -36,10 +36,9 @@ class TextContext(NamedTuple):
     mask: Array | None  # (B, 1, 1, L) booleans
     pooled: Array | None  # (B, C)
 
-    def first(self, rows: int) -> TextContext:
-        """The context of the first rows of the batch."""
-        if rows == self.keys_values[0].keys.shape[0]:
-            return self
+    def conditional(self) -> TextContext:
+        """The first half of the rows: of a guided batch, those with the prompt."""
+        rows = self.keys_values[0].keys.shape[0] // 2
         return TextContext(
             tuple(KeysValues(keys[:rows], values[:rows]) for keys, values in self.keys_values),
             None if self.mask is None else self.mask[:rows],

@@ -96,16 +96,19 @@ def window_velocity(ops: Ops, parts: Components, request: Request, context: Text
     fps = IMAGE_FPS if request.num_frames == 1 else request.fps
     low, high = parts.config.guidance_interval
 
-    def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
-        text = context.first(z.shape[0])  # the conditional rows come first
-        return predict_velocity(ops, parts, z, timestep, text, x_mask, fps, request.height, request.width)
+    def predictor(text: TextContext) -> Velocity:
+        def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
+            return predict_velocity(ops, parts, z, timestep, text, x_mask, fps, request.height, request.width)
+
+        return predict
 
     if request.guidance_scale == 1:
-        return predict
-    both = guided(ops, predict, request.guidance_scale, parts.config.codec.latent_channels)
+        return predictor(context)
+    alone = predictor(context.conditional())
+    both = guided(ops, predictor(context), request.guidance_scale, parts.config.codec.latent_channels)
 
     def velocity(z: Array, timestep: float, x_mask: Array | None) -> Array:
-        return (both if low <= timestep <= high else predict)(z, timestep, x_mask)
+        return (both if low <= timestep <= high else alone)(z, timestep, x_mask)
 
     return velocity
 
