@@ -94,11 +94,12 @@ class Trainer:
         try:
             for batch in batches:
                 began = time.monotonic()
-                loss = self.step(batch)
+                state, loss = self._next(batch)
                 now = time.monotonic()
-                stage, _ = self.recipe.locate(self.state.step - 1)
-                progress = Progress(self.state.step, total, stage.name, loss, now - began, batch.bucket.batch_size)
-                self._log(progress)
+                stage, _ = self.recipe.locate(self.state.step)
+                progress = Progress(state.step, total, stage.name, loss, now - began, batch.bucket.batch_size)
+                self._log(progress)  # before the step counts: an interruption here leaves a line too many, cut below
+                self.state = state
                 if now - saved > checkpoint_every:
                     self.save()
                     saved = now
@@ -107,11 +108,17 @@ class Trainer:
                     return
         finally:
             batches.close()
+            self._shorten_log()
             if self.state.step > first:
                 self.save()
 
     def step(self, batch: Batch) -> float:
         """One optimizer step on one batch; returns the loss. Raises NonFiniteError, leaving the state as it was."""
+        self.state, loss = self._next(batch)
+        return loss
+
+    def _next(self, batch: Batch) -> tuple[TrainState, float]:
+        """The state after one optimizer step on the batch, and the loss."""
         ops, state = self.ops, self.state
         stage, local = self.recipe.locate(state.step)
         arrays = {name: ops.asarray(a) for name, a in batch.arrays.items()}
@@ -127,8 +134,7 @@ class Trainer:
             )
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
         ema = {**state.ema, **ema_update(ops, state.ema, params, decay)}
-        self.state = TrainState(state.step + 1, {**state.params, **params}, ema, moments)
-        return value
+        return TrainState(state.step + 1, {**state.params, **params}, ema, moments), value
 
     def _objective(self, arrays: dict[str, Array], batch: Batch) -> Callable[[Ops, Mapping[str, Array]], Array]:
         how: dict[str, Any] = {
@@ -167,11 +173,13 @@ class Trainer:
         found = latest_checkpoint(self.ops, self.folder, self.state)
         if found is not None:
             self.state = found
-        self._shorten_log(self.folder / "log.jsonl")
+        self._shorten_log()
         return self.state.step
 
-    def _shorten_log(self, path: Path) -> None:
-        if not path.exists():
+    def _shorten_log(self) -> None:
+        """Take out of the log what it says of steps that the present state has not done."""
+        path = None if self.folder is None else self.folder / "log.jsonl"
+        if path is None or not path.exists():
             return
         lines = path.read_text().splitlines()
         kept = [line for line in lines if 0 < _step_of(line) <= self.state.step]

@@ -190,6 +190,28 @@ def test_a_gradient_that_is_no_number_beside_a_good_loss_is_found():
     assert all(np.isfinite(a).all() for a in arrays(made).values())
 
 
+@pytest.mark.parametrize("logged", [False, True])
+def test_an_interruption_between_step_and_log_leaves_both_alike(tmp_path, logged):
+    made, whole = trainer("numpy", tmp_path), trainer()
+    keep = made._log
+
+    def interrupted(progress):
+        if logged or progress.step < 3:
+            keep(progress)
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    made._log = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        list(made.run())
+    assert [line["step"] for line in log(tmp_path)] == [1, 2]
+    again = trainer("numpy", tmp_path)
+    assert again.resume() == 2
+    list(again.run())
+    list(whole.run())
+    assert same(again, whole)
+
+
 def test_a_damaged_checkpoint_and_a_torn_log_are_gone_back_behind(tmp_path):
     made = trainer("numpy", tmp_path)
     take(made.run(), 2)
