@@ -128,6 +128,14 @@ class Ops(Primitives):
         w = self.widen(self.layer_norm(x, eps=eps))
         return self.astype(w * (1.0 + self.widen(scale)) + self.widen(shift), x.dtype)
 
+    @fused
+    def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
+        """x + gate * branch, how DiT's blocks let a branch in (Peebles & Xie 2023).
+
+        branch is shaped as x; gate broadcasts to it.
+        """
+        return self.astype(self.widen(x) + self.widen(gate) * self.widen(branch), x.dtype)
+
     # ------------------------------------------------------------------ fused: attention
 
     @fused

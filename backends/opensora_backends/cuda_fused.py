@@ -43,6 +43,11 @@ class FusedByKernels(Ops):
             return super().modulate(x, shift, scale, eps)
         return self._norms.modulate(x, shift, scale, eps)
 
+    def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
+        if not (branch.shape == x.shape and self._serves("gated_residual", x, branch, gate)):
+            return super().gated_residual(x, branch, gate)
+        return self._norms.gated_residual(x, branch, gate)
+
     def group_norm(
         self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
     ) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from opensora_core.checks import whole
 from opensora_core.errors import InvalidInputError
 from opensora_core.ops import Array, Pattern
-from opensora_kernels.cpu import activations, attention, blockwise, norms, rotary, softmax
+from opensora_kernels.cpu import activations, attention, blockwise, norms, residual, rotary, softmax
 from opensora_kernels.cpu.threads import default_threads
 
 from .numpy_ops import NumpyOps
@@ -68,11 +68,14 @@ class NumbaOps(NumpyOps):
         return norms.group_norm(x, groups, weight, bias, eps, self.threads)
 
     def modulate(self, x: Array, shift: Array, scale: Array, eps: float = 1e-6) -> Array:
-        fits = all(a.ndim and a.shape[-1] == x.shape[-1] for a in (shift, scale))
-        same = fits and np.broadcast_shapes(x.shape, shift.shape, scale.shape) == x.shape
-        if not (same and x.size and _served(x, shift, scale)):
+        if not (_are_vectors(x, shift, scale) and _served(x, shift, scale)):
             return super().modulate(x, shift, scale, eps)
         return norms.modulate(x, shift, scale, eps, self.threads)
+
+    def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
+        if not (_are_vectors(x, gate) and branch.shape == x.shape and _served(x, branch, gate)):
+            return super().gated_residual(x, branch, gate)
+        return residual.gated_residual(x, branch, gate, self.threads)
 
     # ------------------------------------------------------------------ attention
 
@@ -121,6 +124,12 @@ class NumbaOps(NumpyOps):
 
     def _by_float32(self, op: Any, x: Array, *options: Any) -> Array:
         return self.astype(op(self.astype(x, "float32"), *options), x.dtype)
+
+
+def _are_vectors(x: Array, *vectors: Array) -> bool:
+    """Whether there are rows x, and all vectors have their length and broadcast to them."""
+    fits = all(a.ndim and a.shape[-1] == x.shape[-1] for a in vectors)
+    return bool(x.size) and fits and np.broadcast_shapes(x.shape, *(a.shape for a in vectors)) == x.shape
 
 
 def _served(*arrays: Array | None) -> bool:

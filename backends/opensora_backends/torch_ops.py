@@ -180,6 +180,11 @@ class TorchOps(Ops):
             return super().group_norm(x, groups, weight, bias, eps)
         return F.group_norm(x, groups, weight, bias, eps)
 
+    def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
+        if not x.dtype == branch.dtype == gate.dtype:
+            return super().gated_residual(x, branch, gate)
+        return torch.addcmul(x, gate, branch)
+
     def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
         # The backward of the CPU half-precision kernel is 5-9x slower than matmul-softmax-matmul on short sequences.
         if self.device == "cpu" and torch.is_grad_enabled() and q.requires_grad and self.dtype_name(q) in HALF:

@@ -94,7 +94,7 @@ KERNELS = (  # of one op in the order of preference
     Kernel("flash_attention_plain", "attention", "flash_attention.cu", **PLAIN),
     Kernel("attention_backward", "attention gradient", "attention_backward.cu", **TENSOR_CORES),
     Kernel("attention_backward_plain", "attention gradient", "attention_backward.cu", **PLAIN),
-    *(Kernel("modulate", op, "modulate.cu") for op in ("layer_norm", "rms_norm", "modulate")),
+    *(Kernel("modulate", op, "modulate.cu") for op in ("layer_norm", "rms_norm", "modulate", "gated_residual")),
     Kernel("group_norm", "group_norm", "group_norm_silu.cu", longest=2**30 - 1),
     *(Kernel("activate", op, "activations.cu") for op in ("gelu", "silu")),
     Kernel("softmax", "softmax", "softmax.cu"),

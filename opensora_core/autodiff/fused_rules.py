@@ -97,6 +97,16 @@ def modulate(ops: Ops, ans: Array, x: Array, shift: Array, scale: Array, eps: fl
 
 
 @fused_rule
+def gated_residual(ops: Ops, ans: Array, x: Array, branch: Array, gate: Array) -> Sequence[Back]:
+    to_branch, to_gate = fit(ops, branch), fit(ops, gate)
+    return (
+        fit(ops, x),
+        lambda g: to_branch(ops.widen(g) * ops.widen(gate)),
+        lambda g: to_gate(ops.widen(g) * ops.widen(branch)),
+    )
+
+
+@fused_rule
 def rms_norm(ops: Ops, ans: Array, x: Array, weight: Array, eps: float) -> Sequence[Back]:
     to_weight = fit(ops, weight)
     n = 1.0 / x.shape[-1]

@@ -55,10 +55,10 @@ class STDiT3Block:
         m = Modulation(*split(ops, modulation + self.scale_shift_table, 6, axis=2))
         h = ops.modulate(x, m.shift_attn, m.scale_attn)
         h = self.attn(ops, h, "temporal", rope) if self.temporal else self.attn(ops, h, "spatial")
-        x = x + m.gate_attn * h
+        x = ops.gated_residual(x, h, m.gate_attn)
         x = x + self.cross_attn(ops, x, text, mask)
         h = self.mlp(ops, ops.modulate(x, m.shift_mlp, m.scale_mlp))
-        return x + m.gate_mlp * h
+        return ops.gated_residual(x, h, m.gate_mlp)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ _CASES = [
     OpCase("rms_norm", s.rows(with_bias=False)),
     OpCase("group_norm", s.channels()),
     OpCase("modulate", s.modulations()),
+    OpCase("gated_residual", s.branches()),
     OpCase("rotary", s.rotations()),
     OpCase("attention", s.qkv() | s.text_batch()),
     OpCase("attention_3d", s.video_tokens()),

@@ -155,6 +155,11 @@ def modulate_scales_without_the_one(self, x, shift, scale, eps=1e-6):
     return NumpyOps.modulate(self, x, shift, np.asarray(scale - x.dtype.type(1)), eps)
 
 
+@fault("ops/gated_residual/float32/values")
+def gated_residual_gates_both(self, x, branch, gate):
+    return gate * (x + branch)
+
+
 @fault("ops/gelu/float32/values")
 def gelu_takes_tanh_for_erf(self, x, approximate="tanh"):
     return NumpyOps.gelu(self, x, "tanh")

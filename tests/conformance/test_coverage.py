@@ -79,6 +79,7 @@ FEATURES = {
     "rms_norm": KINDS_OF_NUMBERS | ROWS,
     "group_norm": KINDS_OF_NUMBERS | ROWS | {f"batch {n}": size(0, n) for n in range(4)},
     "modulate": KINDS_OF_NUMBERS | ROWS | {f"batch {n}": size(0, n) for n in range(4)},
+    "gated_residual": KINDS_OF_NUMBERS | {f"batch {n}": size(0, n) for n in range(4)},
     "conv": KINDS_OF_NUMBERS | {f"batch {n}": size(0, n) for n in range(4)}
     | {f"{n} space-time axes": (lambda call, n=n: call.args[0].ndim == n + 2) for n in (1, 2, 3)},
     "rotary": KINDS_OF_NUMBERS

@@ -51,9 +51,12 @@ def test_numbers_and_lists_become_arrays_of_the_dtype_asked_for(ops, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["linear", "gelu", "silu", "softmax", "layer_norm", "rms_norm", "modulate"])
+@pytest.mark.parametrize(
+    "name", ["linear", "gelu", "silu", "softmax", "layer_norm", "rms_norm", "modulate", "gated_residual"]
+)
 def test_a_fused_op_keeps_the_dtype_of_x(ops, name, dtype):
     more = {"linear": (X[:2], X[0, :2]), "layer_norm": (X[0], X[0]), "rms_norm": (X[0],), "modulate": (X[0], X[1])}
+    more |= {"gated_residual": (X, X[0])}
     [result] = execute(ops, name, Call((X, *more.get(name, ()))), dtype)
     assert result.dtype == np.dtype(dtype)
 

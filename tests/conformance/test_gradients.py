@@ -71,6 +71,7 @@ ONE_LINE_A_RULE = [
     ("gelu", lambda o, x: o.gelu(x, "none"), normal(2, 3)),
     ("softmax", lambda o, x: o.softmax(x, axis=0), normal(3, 2)),
     ("modulate", lambda o, x, a, b: o.modulate(x, a, b), normal(2, 3, 4), normal(2, 1, 4), normal(4)),
+    ("gated_residual", lambda o, x, y, a: o.gated_residual(x * y, y, a), normal(2, 3), normal(2, 3), normal(3)),
     ("rms_norm", lambda o, x, w: o.rms_norm(x, w), normal(2, 4), normal(4)),
     ("attention", lambda o, q, k, v: o.attention(q, k, v), normal(2, 3, 4), normal(2, 5, 4), normal(2, 5, 4)),
     ("attention", lambda o, q, k, v: o.attention(q, k, v, o.asarray(MASK), 0.7), normal(2, 4), *normal(2, 3, 4)),

@@ -46,6 +46,11 @@ def test_modulate_is_adaptive_layer_norm(backend):
     np.testing.assert_allclose(run(backend, "modulate", x, shift, scale), y * (1 + scale) + shift, rtol=1e-10)
 
 
+def test_a_gated_residual_lets_the_branch_in_by_its_gate(backend):
+    x, branch, gate = normal(2, 3, 4), normal(2, 3, 4), normal(2, 1, 4)
+    np.testing.assert_allclose(run(backend, "gated_residual", x, branch, gate), x + gate * branch, rtol=1e-12)
+
+
 def test_rotary_turns_complex_numbers(backend):
     x, angle = normal(2, 3, 6), normal(3, 3)
     turned = (x[..., 0::2] + 1j * x[..., 1::2]) * np.exp(1j * angle)

@@ -43,12 +43,12 @@ class NormKernels:
         """layer_norm(x) (1 + scale) + shift."""
         return self._normalise(x, scale, shift, 1.0, eps, centred=True)[1]
 
-    def gated_residual(self, x: Any, gate: Any, branch: Any) -> Any:
+    def gated_residual(self, x: Any, branch: Any, gate: Any) -> Any:
         """x + gate · branch; branch is shaped as x."""
         return self._normalise(x, None, None, 0.0, 0.0, centred=False, gate=gate, branch=branch, normed=False)[0]
 
     def gated_residual_modulate(
-        self, x: Any, gate: Any, branch: Any, shift: Any, scale: Any, eps: float = 1e-6
+        self, x: Any, branch: Any, gate: Any, shift: Any, scale: Any, eps: float = 1e-6
     ) -> tuple[Any, Any]:
         """r = x + gate · branch and modulate(r, shift, scale), in one pass."""
         return self._normalise(x, scale, shift, 1.0, eps, centred=True, gate=gate, branch=branch)

@@ -67,6 +67,10 @@ def _modulate(x: Shaped, shift: Shaped, scale: Shaped, eps: float = 1e-6) -> int
     return 7 * numel(x) + 4 * rows(x) + numel(scale)
 
 
+def _gated_residual(x: Shaped, branch: Shaped, gate: Shaped) -> int:
+    return 2 * numel(x)
+
+
 def _rotary(x: Shaped, cos: Shaped, sin: Shaped) -> int:
     return 3 * numel(x)
 
@@ -130,6 +134,7 @@ FLOPS: dict[str, Formula] = {
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
     "modulate": _modulate,
+    "gated_residual": _gated_residual,
     "rotary": _rotary,
     "attention": _attention,
     "attention_3d": _attention_3d,

@@ -81,6 +81,12 @@ def modulate(x: Numbers, shift: Numbers, scale: Numbers, eps: float = 1e-6) -> A
 
 
 @extended
+def gated_residual(x: Numbers, branch: Numbers, gate: Numbers) -> Any:
+    """The branch times its gate beside x."""
+    return x + branch * gate
+
+
+@extended
 def conv(
     x: Numbers,
     weight: Numbers,

@@ -6,6 +6,7 @@ subnormal, constant along rows; arrays lie in memory in any way. Each strategy y
 
 from .fused import (
     activations,
+    branches,
     channels,
     functions,
     logits,
@@ -49,6 +50,7 @@ __all__ = [
     "Call",
     "Source",
     "activations",
+    "branches",
     "broadcasts",
     "channels",
     "choices",

@@ -71,6 +71,16 @@ def modulations() -> st.SearchStrategy[Call]:
     return strategy(build)
 
 
+def branches() -> st.SearchStrategy[Call]:
+    """A gated residual's (x [B, N, D], branch [B, N, D], gate [B, 1, D] or [D])."""
+
+    def build(s: Source) -> Call:
+        B, N, D = s.batch(), s.length(), s.width()
+        return s.call(s.normal(B, N, D), s.normal(B, N, D), s.unit(*s.pick((B, 1, D), (D,))))
+
+    return strategy(build)
+
+
 def rotations() -> st.SearchStrategy[Call]:
     """Rotary's (x [..., L, D], cos and sin [L, D/2] of float32 angles)."""
 

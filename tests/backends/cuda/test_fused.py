@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from opensora_core.dit.blocks import STDiT3Block
+from opensora_core.dit.config import STDiT3Config
 from opensora_core.errors import InvalidInputError
+from opensora_core.module import to_backend
+from opensora_core.nn.init import RandomInit
 from tests.backends.cuda.fake import NUMPY, close, random
 
 
@@ -82,6 +86,20 @@ def test_what_no_kernel_takes_is_composed(ops, launches):
 def test_an_array_of_the_host_is_refused(ops):
     with pytest.raises(InvalidInputError, match="layer_norm got a ndarray, which is not on the GPU"):
         ops.layer_norm(np.zeros((2, 3), np.float32))
+
+
+def test_a_block_of_the_model_launches_the_gated_residual(ops, launches):
+    config = STDiT3Config(hidden_size=8, num_heads=2, depth=1, caption_channels=8)
+    block = to_backend(ops, STDiT3Block.create(RandomInit(0), config, temporal=False))
+    x, _ = random(ops, "float32", 1, 2, 3, 8)
+    modulation, _ = random(ops, "float32", 1, 1, 6, 8)
+    text = block.cross_attn.project_text(ops, x[:, 0])
+    block(ops, x, modulation, text, None, None)
+    assert [name for name in launches if name.startswith("modulate<")] == ["modulate<float, 1>"] * 4
+    launches.clear()
+    gated, again = ops.gated_residual(x, x, modulation[:, :, 0]), x + modulation[:, :, 0] * x
+    close(ops, gated, ops.to_numpy(again), "float32")
+    assert launches == ["modulate<float, 1>"]
 
 
 def test_a_recorded_norm_is_replayed(ops):

@@ -9,7 +9,7 @@ from opensora_core.testing.conformance import require
 from opensora_core.testing.references import REFERENCES
 
 require("numba")
-from opensora_kernels.cpu import norms, rotary  # noqa: E402
+from opensora_kernels.cpu import norms, residual, rotary  # noqa: E402
 
 from .near import DTYPES, arrays, assert_near, lengths  # noqa: E402
 
@@ -53,6 +53,8 @@ def test_modulate_with_vectors_of_any_leading_axes(make, D, shapes):
     x, shift, scale = make(2, 3, 5, D), *(make(*shape, D) for shape in shapes)
     got = norms.modulate(x, shift, scale, EPS)
     assert_near(got, REFERENCES["modulate"](*wide(x, shift, scale), EPS), 40)
+    gated = residual.gated_residual(x, x[::-1], shift)
+    assert_near(gated, REFERENCES["gated_residual"](*wide(x, x[::-1], shift)), 4)
 
 
 @given(

@@ -71,7 +71,7 @@ def modulate_cases(get):
         gate, shift = (draw(rng, 3, 1, 1, D, dtype=dtype) for _ in range(2))
         scale = draw(rng, 3, 2, 1, D, dtype=dtype)
         yield
-        residual, out = kernels.gated_residual_modulate(x, gate, branch, shift, scale)
+        residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
         assert np.abs(np.float64(residual) - np.float64(x) - np.float64(gate) * np.float64(branch)).max() < 0.1
         assert_right(out, "modulate", residual, shift, scale)
         quiet = draw(rng, 1, D, dtype=dtype, spread=1e-3)

@@ -55,12 +55,12 @@ def test_the_gated_residual_is_the_norms_input(kernels, t, D):
     rng = np.random.default_rng(D)
     x, branch = (draw(rng, (2, 3, D), DTYPES[t]) for _ in range(2))
     gate, shift, scale = (draw(rng, (2, 1, D), x.dtype) for _ in range(3))
-    residual, out = kernels.gated_residual_modulate(x, gate, branch, shift, scale)
+    residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
     exact = np.float64(x) + np.float64(gate) * np.float64(branch)
     size = np.abs(np.float64(x)) + np.abs(np.float64(gate) * np.float64(branch))
     assert (np.abs(np.float64(residual) - exact) <= 1.01 * float(ml_dtypes.finfo(x.dtype).eps) * size).all()
     assert_right(out, "modulate", residual, shift, scale)
-    np.testing.assert_array_equal(kernels.gated_residual(x, gate, branch), residual)
+    np.testing.assert_array_equal(kernels.gated_residual(x, branch, gate), residual)
 
 
 @pytest.mark.parametrize("t", ["float", "__nv_bfloat16"])
@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_named(kernels):
     with pytest.raises(ValueError, match=r"shift \(3, 8\) does not fit x \(2, 8\)"):
         kernels.modulate(x, np.zeros((3, 8), np.float32), np.zeros(8, np.float32))
     with pytest.raises(ValueError, match=r"branch \(8,\) does not fit x \(2, 8\)"):
-        kernels.gated_residual(x, x, x[0])
+        kernels.gated_residual(x, x[0], x)
 
 
 def test_no_undefined_behaviour():
@@ -132,5 +132,5 @@ def test_no_undefined_behaviour():
     rng = np.random.default_rng(2)
     for t, D in (("__half", 36), ("float", 36), ("__nv_bfloat16", 35)):
         x, gate, branch, shift, scale = (draw(rng, (3, D), DTYPES[t]) for _ in range(5))
-        residual, out = kernels.gated_residual_modulate(x, gate, branch, shift, scale)
+        residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
         assert_right(out, "modulate", residual, shift, scale)
