@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from .decode import read_video
+from .decode import MediaInfo, probe_video, read_video
 from .images import fit, read_image
 from .limits import MediaLimits
 from .video import Video
 
-__all__ = ["MediaLimits", "Video", "fit", "read_image", "read_video"]
+__all__ = ["MediaInfo", "MediaLimits", "Video", "fit", "probe_video", "read_image", "read_video"]

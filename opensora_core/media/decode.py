@@ -7,8 +7,10 @@ held in memory but what is returned.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import numpy as np
 from ..errors import FileFormatError, InvalidInputError
 from .decode_picture import open_folder, open_picture
 from .decode_stream import open_stream
-from .images import Pixels, checked_file
+from .images import Pixels, checked_file, fit
 from .limits import MediaLimits
 from .record import Record
 from .source import Source, at_rate
@@ -33,13 +35,15 @@ def read_video(
     start: int = 0,
     num_frames: int | None = None,
     fps: float | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Video:
     """Read a clip: a video file, an animated GIF, WebP, PNG or AVIF, a still image (one frame), a folder of PNG frames.
 
     `fps` resamples to that rate by the nearest frame in time; without it, frames come as they are stored, at their
     average rate. `start` and `num_frames` count frames at the rate that is returned; where the clip ends sooner, fewer
-    come back. Stills and folders without a rate take `fps`, or 24. Rotation written by cameras is applied, transparency
-    composited over white. A file that `Video.save` wrote comes back at its original size, rate and metadata.
+    come back. `size` (height, width) fits every frame as it is decoded, see `fit`, so that no large one is kept. Stills
+    and folders without a rate take `fps`, or 24. Rotation written by cameras is applied, transparency composited over
+    white. A file that `Video.save` wrote comes back at its original size, rate and metadata.
 
     Raises InvalidInputError for a missing file or a start beyond the end, FileFormatError for a file that is damaged or
     no video, LimitError for one beyond `limits` (before decoding where the header tells, else while decoding).
@@ -49,12 +53,43 @@ def read_video(
     wanted = None if fps is None else checked_fps(fps)
     stop = None if num_frames is None else start + num_frames
     with ExitStack() as stack:
-        source = _open(path, limits, start, stop, wanted, stack)
+        claims = limits if size is None else replace(limits, total_bytes=sys.maxsize)  # of frames that are not kept
+        source = _open(path, claims, start, stop, wanted, stack)
         rate = wanted or source.fps or DEFAULT_FPS
-        kept = _bounded(source.name, islice(_frames(source, rate), start, stop), limits, start, rate)
+        frames = _unscaled(islice(_frames(source, rate), start, stop), source.record)
+        if size is not None:
+            frames = (fit(pixels, *size) for pixels in frames)
+        kept = _bounded(source.name, frames, limits, start, rate)
     if not kept:
         raise InvalidInputError(f"start={start} is beyond the end of {source.name}; count from 0 and start sooner")
-    return _to_video(kept, rate, source.record)
+    stacked = np.stack(kept)
+    stacked.flags.writeable = False
+    return Video(stacked, rate, source.record.metadata if source.record else {})
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds: frames at its own rate (as the header says, or counted), their size, and that rate."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+
+
+def probe_video(path: str | os.PathLike[str], *, limits: MediaLimits | None = None) -> MediaInfo:
+    """Look at a file of any kind that `read_video` reads, decoding its first frame only, where the header counts them.
+
+    Raises what `read_video` raises.
+    """
+    limits = limits or MediaLimits()
+    with ExitStack() as stack:
+        source = _open(path, limits, 0, 1, None, stack)
+        rate = source.fps or DEFAULT_FPS
+        frames = _unscaled(_frames(source, rate), source.record)
+        height, width, _ = next(frames).shape
+        count = source.num_frames or 1 + sum(1 for _ in frames)
+    return MediaInfo(count, height, width, rate)
 
 
 def _open(
@@ -95,15 +130,15 @@ def _bounded(name: str, frames: Iterator[Pixels], limits: MediaLimits, start: in
     return kept
 
 
-def _to_video(kept: list[Pixels], rate: float, record: Record | None) -> Video:
-    if record is not None and _is_unedited(kept[0], record):
-        s = record.scale
-        rows = slice(s // 2, s * record.height, s)  # the middle of each enlarged pixel; padding lies beyond
-        columns = slice(s // 2, s * record.width, s)
-        kept = [pixels[rows, columns] for pixels in kept]
-    frames = np.stack(kept)
-    frames.flags.writeable = False
-    return Video(frames, rate, record.metadata if record else {})
+def _unscaled(frames: Iterator[Pixels], record: Record | None) -> Iterator[Pixels]:
+    """Frames at the size they had when `Video.save` enlarged them."""
+    for pixels in frames:
+        if record is not None and _is_unedited(pixels, record):
+            s = record.scale
+            rows = slice(s // 2, s * record.height, s)  # the middle of each enlarged pixel; padding lies beyond
+            columns = slice(s // 2, s * record.width, s)
+            pixels = np.ascontiguousarray(pixels[rows, columns])
+        yield pixels
 
 
 def _is_unedited(pixels: Pixels, record: Record) -> bool:

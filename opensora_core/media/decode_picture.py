@@ -35,7 +35,7 @@ def open_picture(file: IO[bytes], name: str, limits: MediaLimits) -> Source | No
         return _still(image, name, record)
     fps, steady = _rhythm(image, name, count, record)
     frames = _animation(image, name, count, fps if steady else None)
-    return Source(name, frames, fps, steady, record)
+    return Source(name, frames, fps, steady, count, record)
 
 
 def open_folder(folder: Path, limits: MediaLimits) -> Source:
@@ -56,7 +56,7 @@ def open_folder(folder: Path, limits: MediaLimits) -> Source:
         TimedFrame(read_image(path, limits=limits), index * step, (index + 1) * step)
         for index, path in enumerate(paths)
     )
-    return Source(str(folder), frames, fps, steady=True, record=record)
+    return Source(str(folder), frames, fps, steady=True, num_frames=len(paths), record=record)
 
 
 def _record(image: Image.Image, name: str) -> Record | None:
@@ -71,7 +71,8 @@ def _still(image: Image.Image, name: str, record: Record | None) -> Source:
         pixels = to_rgb(upright(image))
     seconds = record.num_frames / record.fps if record else 0.0
     frames = iter([TimedFrame(pixels, 0.0, seconds)])
-    return Source(name, frames, record.fps if record else None, steady=False, record=record)
+    count = record.num_frames if record else 1
+    return Source(name, frames, record.fps if record else None, steady=False, num_frames=count, record=record)
 
 
 def _animation(image: Image.Image, name: str, count: int, steady_fps: float | None) -> Iterator[TimedFrame]:

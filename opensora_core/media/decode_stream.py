@@ -53,9 +53,11 @@ def open_stream(
     stream.codec_context.options = {"max_pixels": str(limits.frame_pixels)}  # sizes may change inside the stream
     record = Record.from_comment(container.metadata.get("comment"))
     fps = _rate(stream, record)
-    _check_claims(container, stream, name, limits, start, stop, wanted or fps)
+    seconds = _duration(container, stream)
+    _check_claims(stream, name, limits, start, stop, wanted or fps, seconds)
     frames = _timed(_decoded(container, stream, name, limits), fps)
-    return Source(name, frames, fps, steady=wanted is None, record=record)
+    claimed = stream.frames or round(seconds * fps)
+    return Source(name, frames, fps, steady=wanted is None, num_frames=claimed, record=record)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, name: str, limits: MediaLimits) -> Iterator[VideoFrame]:
@@ -109,17 +111,16 @@ def to_rgb(frame: VideoFrame) -> Pixels:
 
 
 def _check_claims(
-    container: InputContainer,
     stream: VideoStream,
     name: str,
     limits: MediaLimits,
     start: int,
     stop: int | None,
     rate: float,
+    seconds: float,
 ) -> None:
     height, width = stream.codec_context.height, stream.codec_context.width
     limits.check_frame(name, height, width)
-    seconds = _duration(container, stream)
     available = round(seconds * rate) if seconds else stream.frames
     needed = available if stop is None else min(stop, available or stop)
     limits.check_length(name, needed, needed / rate)

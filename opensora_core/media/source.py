@@ -23,12 +23,14 @@ class Source:
     """An opened clip.
 
     `fps` is None where the file has no rate; `steady` says that its frames need no resampling to follow that rate.
+    `num_frames` is what the header promises at that rate, 0 where it is silent.
     """
 
     name: str
     frames: Iterator[TimedFrame]
     fps: float | None
     steady: bool
+    num_frames: int
     record: Record | None = None
 
 

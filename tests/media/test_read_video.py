@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from opensora_core.errors import FileFormatError, InvalidInputError, LimitError, OpenSoraError
-from opensora_core.media import MediaLimits, Video, read_video
+from opensora_core.media import MediaLimits, Video, probe_video, read_video
 from tests.media.clips import moving_square, numbered, numbers, waves
 
 
@@ -293,3 +293,24 @@ def test_a_stranger_cannot_ask_for_endless_frames_in_a_comment(tmp_path: Path) -
 def test_limits_are_above_zero() -> None:
     with pytest.raises(InvalidInputError, match="frames=0"):
         MediaLimits(frames=0)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webp", ".gif"])
+def test_frames_are_fitted_as_they_are_decoded_and_a_probe_counts_them(tmp_path: Path, suffix: str) -> None:
+    frames = np.repeat(np.arange(0, 240, 20, dtype=np.uint8), 18 * 30 * 3).reshape(12, 18, 30, 3)
+    path = Video(frames, 8).save(tmp_path / f"clip{suffix}")
+    info = probe_video(path)
+    assert (info.num_frames, info.height, info.width, info.fps) == (12, 18, 30, 8)
+    fitted = read_video(path, start=3, num_frames=4, size=(16, 16))
+    assert np.array_equal(fitted.frames, read_video(path, start=3, num_frames=4).fit(16, 16).frames)
+    enlarged = Video(frames, 8).save(tmp_path / f"large{suffix}", scale=2)
+    assert probe_video(enlarged) == info
+    assert read_video(enlarged, size=(36, 60)).shape == (12, 36, 60, 3)  # as large as the file, and not what it holds
+
+
+def test_large_frames_that_are_fitted_need_no_memory_of_their_own(tmp_path: Path) -> None:
+    path = Video(np.zeros((8, 64, 64, 3), np.uint8), 8).save(tmp_path / "clip.mp4")
+    limits = MediaLimits(total_bytes=8 * 16 * 16 * 3)
+    assert read_video(path, size=(16, 16), limits=limits).num_frames == 8
+    with pytest.raises(LimitError):
+        read_video(path, limits=limits)
