@@ -1,0 +1,1 @@
+"""Training data from files: folders and manifests of clips, sorted into buckets, cut, encoded and cached."""

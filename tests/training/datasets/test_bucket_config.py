@@ -1,0 +1,53 @@
+"""Buckets by resolution, frames and aspect ratio: what the official code of v1.2 does with the official configs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from opensora_core.errors import InvalidInputError
+from opensora_core.training.datasets.bucket_config import BucketConfig
+from opensora_core.training.datasets.resolutions import resolutions
+
+GOLDEN = json.loads((Path(__file__).resolve().parents[2] / "golden" / "buckets_v1.2.json").read_text())
+
+
+@pytest.mark.parametrize("stage", GOLDEN["stages"], ids=["stage1", "stage2", "stage3"])
+def test_files_fall_into_the_buckets_of_the_official_code(stage):
+    config = BucketConfig({resolution: dict(cells) for resolution, cells in stage["config"]})
+    assert config.num_buckets == stage["num_bucket"]
+    for T, H, W, interval, seed, expected, size, batch_size in stage["rows"]:
+        bucket = config.bucket_id(T, H, W, interval, seed)
+        assert bucket == (None if expected is None else tuple(expected))
+        if bucket is not None:
+            assert (list(config.size(bucket)), config.batch_size(bucket)) == (size, batch_size)
+    assert 40 < sum(row[5] is not None for row in stage["rows"]) < 120
+
+
+def test_a_resolution_has_a_size_of_about_its_pixels_for_every_ratio():
+    for resolution in resolutions().values():
+        assert resolution.closest_ratio(300, 300) in ("1.0", "1.00")
+        for ratio, (height, width) in resolution.sizes.items():
+            assert height * width == pytest.approx(resolution.pixels, rel=0.14)
+            assert height / width == pytest.approx(float(ratio), rel=0.07)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "must be a table of resolutions"),
+        ({"145p": {1: [1, 2]}}, "resolution '145p' is not one of 144p, 256, 240p"),
+        ({"144p": [1, 2]}, "144p: .* must be a table"),
+        ({"144p": {"one": [1, 2]}}, "144p: frames='one' must be a whole number of at least 1"),
+        ({"144p": {51: 3}}, r"144p, 51 frames: 3 must be \[keep, batch_size\]"),
+        ({"144p": {51: [1.5, 3]}}, "144p, 51 frames: keep=1.5 must be a number from 0 to 1"),
+        ({"144p": {51: [[0.5, -1], 3]}}, "51 frames: length=-1 must be"),
+        ({"144p": {1: [[0.5, 0.5], 3]}}, r"pictures have no length; write \[0.5, 3\]"),
+        ({"144p": {51: [0.5, None]}}, "batch_size=None must be a whole number"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(config, words):
+    with pytest.raises(InvalidInputError, match=words):
+        BucketConfig(config)
