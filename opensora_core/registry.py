@@ -37,7 +37,7 @@ BUILTIN = {
         extra="cuda",
         device="cuda:0",
         doctor="opensora_backends.cuda_doctor:diagnose",
-        kernels="opensora_kernels.choice:matrix",
+        kernels="opensora_backends.cuda_kernels:matrix",
     ),
 }
 PREFERENCE = ("torch", "numba", "numpy")  # what "auto" tries, best first

@@ -1,7 +1,7 @@
 """The kernels of `opensora_kernels.cuda` on this backend: compiled once for each GPU, chosen for each call.
 
 OPENSORA_CUDA_KERNELS: "auto" (the default: a kernel where one can serve), "none" (default compositions only), or
-"strict" (InvalidInputError, with the reason, where no kernel can serve), or "numba" (auto, with the
+"strict" (InvalidInputError, with the reason, where no kernel can serve), or "numba" (auto without Torch, with the
 kernels in Python of `opensora_kernels.numba_cuda` for what they serve).
 """
 
@@ -11,17 +11,20 @@ import functools
 import hashlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from opensora_core.errors import InvalidInputError, MissingDependencyError, OpenSoraError
 from opensora_kernels import choice
 from opensora_kernels.choice import Choice, Request
 from opensora_kernels.cuda.attention import AttentionKernels
+from opensora_kernels.cuda.conv import ConvKernels
 from opensora_kernels.cuda.norms import NormKernels
+from opensora_kernels.cuda.rotary import RotaryKernels
 
-from .cuda_libraries import Libraries, compute_capability
+from .cuda_libraries import INSTALL_NUMBA, Libraries, compute_capability
 
 VARIABLE = "OPENSORA_CUDA_KERNELS"
 MODES = ("auto", "none", "strict", "numba")
@@ -48,7 +51,7 @@ class Kernels:
         """What serves a call; see `opensora_kernels.choice`."""
         if self.mode == "none":
             return _NONE
-        asked = Request(op, dtype, self.arch, **layout)
+        asked = Request(op, dtype, self.arch, numba=self.mode == "numba", **layout)
         found = choice.choose(asked)
         if found.serves == choice.TORCH and not torch_is_there():
             found = choice.choose(replace(asked, torch=False))
@@ -94,15 +97,32 @@ def kernels_of(lib: Libraries, index: int) -> Kernels:
     return _OPENED[key]
 
 
-def kernel_classes(mode: str) -> tuple[type[AttentionKernels], type[NormKernels]]:
-    """Who launches attention and norms in a mode; MissingDependencyError where that is Numba, and numba-cuda is not."""
-    if mode != "numba":
-        return AttentionKernels, NormKernels
-    if importlib.util.find_spec("numba_cuda") is None:
-        raise MissingDependencyError(f"{VARIABLE}=numba needs numba-cuda: pip install 'numba-cuda[cu13]'")
-    from opensora_kernels.numba_cuda.host import NumbaAttention, NumbaNorms
+def matrix() -> Iterator[dict[str, str]]:
+    """Rows of what serves what, as `opensora_kernels.choice.matrix`, in the mode of the environment."""
+    return choice.matrix(numba=os.environ.get(VARIABLE) == "numba")
 
-    return NumbaAttention, NumbaNorms
+
+class Launchers(NamedTuple):
+    """Who launches the kernels of which there are some in Python too."""
+
+    attention: type[AttentionKernels] = AttentionKernels
+    norms: type[NormKernels] = NormKernels
+    rotary: type[RotaryKernels] = RotaryKernels
+    conv: type[ConvKernels] = ConvKernels
+
+
+def launchers(mode: str) -> Launchers:
+    """Who launches in a mode; MissingDependencyError where that is Numba, and numba-cuda is not there."""
+    if mode != "numba":
+        return Launchers()
+    if importlib.util.find_spec("numba_cuda") is None:
+        raise MissingDependencyError(f"{VARIABLE}=numba needs numba-cuda: {INSTALL_NUMBA}")
+    from opensora_kernels.numba_cuda.attention import NumbaAttention
+    from opensora_kernels.numba_cuda.conv import NumbaConv
+    from opensora_kernels.numba_cuda.norms import NumbaNorms
+    from opensora_kernels.numba_cuda.rotary import NumbaRotary
+
+    return Launchers(NumbaAttention, NumbaNorms, NumbaRotary, NumbaConv)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from opensora_core.errors import InvalidInputError, MissingDependencyError
 
 OLDEST_ARCH = 75  # CUDA 13 compiles for nothing older
 INSTALL = "pip install 'opensora-core[cuda]'"
+INSTALL_NUMBA = "pip install 'opensora-core[cuda-numba]'"
 NO_DEVICE, OLD_DRIVER = "NoDevice", "InsufficientDriver"  # ends of the names that the CUDA runtime gives its errors
 
 

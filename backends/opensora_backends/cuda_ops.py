@@ -18,17 +18,15 @@ from opensora_core.ops import FUSED, HALF, PATTERNS, PRIMITIVES, Array, Axis, DT
 from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
-from opensora_kernels.cuda.conv import ConvKernels
 from opensora_kernels.cuda.index_add import index_add
 from opensora_kernels.cuda.norm_gradients import NormGradients
-from opensora_kernels.cuda.rotary import RotaryKernels
 
 from .cuda_exchange import from_torch, sdpa, to_torch
 from .cuda_fused import FusedByKernels
 from .cuda_gemm import gemm
 from .cuda_gradients import GradientsByKernels
 from .cuda_graph import capturing, compiled
-from .cuda_kernels import kernel_classes, kernels_of
+from .cuda_kernels import kernels_of, launchers
 from .cuda_libraries import Libraries, check_device, device_index, load_cupy
 from .cuda_memory import limit_from_environment, out_of_memory, set_limit
 
@@ -74,14 +72,14 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         self._enter()
         limit_from_environment(self._lib)
         self._kernels = kernels_of(self._lib, index)
-        attention, norms = kernel_classes(self._kernels.mode)
-        self._attention = attention(self.xp, self._kernels.get)
+        who = launchers(self._kernels.mode)
+        self._attention = who.attention(self.xp, self._kernels.get)
         self._attention_gradients = AttentionGradients(self.xp, self._kernels.get)
-        self._norms = norms(self.xp, self._kernels.get)
+        self._norms = who.norms(self.xp, self._kernels.get)
         self._norm_gradients = NormGradients(self.xp, self._kernels.get)
         self._activations = ActivationKernels(self.xp, self._kernels.get)
-        self._rotary = RotaryKernels(self.xp, self._kernels.get)
-        self._conv = ConvKernels(self.xp, self._kernels.get)
+        self._rotary = who.rotary(self.xp, self._kernels.get)
+        self._conv = who.conv(self.xp, self._kernels.get)
         super().__init__(f"cuda:{index}", dtype)
 
     def _enter(self) -> None:

@@ -27,7 +27,8 @@ TORCH = "torch SDPA through DLPack"
 class Request:
     """What is asked of an op. arch: compute capability, 90 for 9.0. length: of the attended axis, or of the keys.
 
-    torch: whether Torch is there, on the same GPU. head_dim is None for ops without heads.
+    torch: whether Torch is there, on the same GPU. numba: whether kernels in Python come first, and Torch not at all.
+    head_dim is None for ops without heads.
     """
 
     op: str
@@ -38,6 +39,7 @@ class Request:
     length: int | None = None
     masked: bool = False
     torch: bool = False
+    numba: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,15 @@ class Kernel:
 
     name: str
     op: str
-    source: str  # file in opensora_kernels/cuda
+    source: str  # file in opensora_kernels/cuda, or in opensora_kernels/numba_cuda
     dtypes: tuple[str, ...] = FLOATING
     arch: int = OLDEST_ARCH
     head_dims: range | None = None
     multiple: int = 1  # of which the head dim must be one
     patterns: tuple[str, ...] | None = None
     longest: int | None = None
+    largest: int | None = None  # length times head dim
+    masks: bool = True
 
     def refusal(self, request: Request) -> str | None:
         """Why it cannot serve, naming what was asked and what it takes; None if it can."""
@@ -69,7 +73,10 @@ class Kernel:
                 return f"head dim {request.head_dim} is no multiple of {self.multiple}"
         if self.longest and request.length is not None and request.length > self.longest:
             return f"length {request.length} is above {self.longest}"
-        return None
+        size = (request.length or 0) * (request.head_dim or 0)
+        if self.largest and size > self.largest:
+            return f"length {request.length} times head dim {request.head_dim} is above {self.largest}"
+        return "it takes no mask" if request.masked and not self.masks else None
 
 
 @dataclass(frozen=True)
@@ -106,13 +113,37 @@ KERNELS = (  # of one op in the order of preference
     ),
 )
 
+READABLE: dict[str, Any] = {"dtypes": ("float32", "float16")}
+NUMBA = (  # kernels in Python; 48 KiB of shared memory hold three times length * head dim, and 32 numbers more
+    Kernel(
+        "numba temporal_attention",
+        "attention_3d",
+        "temporal_kernel.py",
+        **READABLE,
+        **PLAIN,
+        **ALONG_TIME,
+        largest=4085,
+    ),
+    Kernel("numba flash_attention", "attention", "flash_kernel.py", **READABLE, head_dims=range(1, 129), masks=False),
+    *(Kernel("numba normalise", op, "norm_kernel.py", **READABLE) for op in ("layer_norm", "rms_norm", "modulate")),
+    Kernel("numba group_norm_silu", "group_norm", "norm_kernel.py", **READABLE, longest=2**30 - 1),
+    Kernel("numba rotary", "rotary", "rotary_kernel.py", **READABLE),
+    Kernel("numba conv3d", "conv", "conv_kernel.py", **READABLE, longest=2**30),
+)
+
+
+def numba_serves(op: str, dtype: str, **layout: Any) -> bool:
+    """Whether a kernel in Python takes an op of this layout."""
+    request = Request(op, dtype, OLDEST_ARCH, **layout)
+    return any(kernel.op == op and kernel.refusal(request) is None for kernel in NUMBA)
+
 
 def choose(request: Request) -> Choice:
     """Return what serves a request: the first of our kernels that can, Torch, or the op's default composition."""
     reasons: dict[str, str] = {}
-    if request.torch and _better_by_torch(request):
+    if request.torch and not request.numba and _better_by_torch(request):
         return Choice(None, TORCH, f"heads of {request.head_dim} and {request.length} keys: its attention is faster")
-    for kernel in (k for k in KERNELS if k.op == request.op):
+    for kernel in (k for k in (*(NUMBA if request.numba else ()), *KERNELS) if k.op == request.op):
         reason = kernel.refusal(request)
         if reason is None:
             passed = "; ".join(f"{name}: {why}" for name, why in reasons.items())
@@ -122,12 +153,12 @@ def choose(request: Request) -> Choice:
     return Choice(None, COMPOSITION, why or f"there is no kernel for {request.op}")
 
 
-def matrix(arch: int = 90, torch: bool = True) -> Iterator[dict[str, str]]:
+def matrix(arch: int = 90, torch: bool = True, numba: bool = False) -> Iterator[dict[str, str]]:
     """Rows of what serves what on a GPU, for people: op, dtype, layout, what serves, and why nothing better.
 
-    torch: as if Torch were there; without it a kernel serves instead.
+    torch: as if Torch were there; without it a kernel serves instead. numba: whether kernels in Python come first.
     """
-    for asked in _questions(arch, torch):
+    for asked in (replace(one, numba=numba) for one in _questions(arch, torch)):
         for dtype in DTYPES:
             found = choose(replace(asked, dtype=dtype))
             row = {"op": asked.op, "dtype": dtype, "layout": _layout(asked)}

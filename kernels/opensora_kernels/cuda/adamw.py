@@ -44,7 +44,7 @@ class AdamWKernels:
         factor: float32 array of one number that gradients are multiplied by, such as that of clipping.
         ValueError says what does not fit.
         """
-        name = f"adamw<{c_type(weights)}>"
+        c_type(weights)
         self._check(weights, gradients=gradients)
         self._check(weights, np.float32, mean=mean, square=square, master=master)
         if factor is not None and (factor.size, factor.dtype) != (1, np.float32):
@@ -55,10 +55,14 @@ class AdamWKernels:
             return
         beta1, beta2 = betas
         numbers = (beta1, 1 - beta1, beta2, 1 - beta2, (1 - beta2**step) ** -0.5, eps, 1 - rate * weight_decay)
-        args = (weights, optional(master), gradients, mean, square, optional(factor), np.int64(weights.size))
-        args += (*map(np.float32, numbers), np.float32(rate / (1 - beta1**step)))
-        grid = (min(ceil_div(weights.size, THREADS), MOST_BLOCKS),)
-        launch(self.get_kernel("adamw.cu", name), grid, (THREADS,), args)
+        self._launch((weights, master, gradients, mean, square, factor), (*numbers, rate / (1 - beta1**step)))
+
+    def _launch(self, arrays: tuple[Any, ...], numbers: tuple[float, ...]) -> None:
+        """The kernel on checked arrays, in the order of its parameters."""
+        size = arrays[0].size
+        args = (*map(optional, arrays), np.int64(size), *map(np.float32, numbers))
+        grid = (min(ceil_div(size, THREADS), MOST_BLOCKS),)
+        launch(self.get_kernel("adamw.cu", f"adamw<{c_type(arrays[0])}>"), grid, (THREADS,), args)
 
     def _check(self, weights: Any, dtype: Any = None, **arrays: Any) -> None:
         for name, a in {"weights": weights, **arrays}.items():

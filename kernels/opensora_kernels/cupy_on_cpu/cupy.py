@@ -112,6 +112,7 @@ class Stream:
     """A queue in which everything is done at once, and which can be captured."""
 
     current: Stream
+    ptr = 0
 
     def __init__(self, non_blocking: bool = False) -> None:
         self._before: list[Stream] = []

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from greenlet import getcurrent, greenlet
 
 if importlib.util.find_spec("numba_cuda") is None:  # Numba has a deprecated numba.cuda of its own
@@ -40,6 +41,7 @@ if "simulator" not in cuda.jit.__module__:
 
 from numba.cuda.simulator import kernel as _kernel  # noqa: E402
 from numba.cuda.simulator import kernelapi as _api  # noqa: E402
+from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray  # noqa: E402
 
 ORDERS = ("forward", "reverse", "random")
 WARP = 32
@@ -163,6 +165,8 @@ def _syncwarp(_: Any, mask: int = 0xFFFFFFFF) -> None:
 
 _kernel.BlockManager.run = _run_block
 _api.threading = types.SimpleNamespace(current_thread=lambda: _running, Lock=_api.threading.Lock)
+cuda.external_stream = lambda pointer: 0  # everything is done at once
+cuda.as_cuda_array = lambda x, sync=True: FakeCUDAArray(x.view(np.ndarray))  # of any strides, and no copy
 _api.FakeCUDAModule.syncwarp = _syncwarp
 _api.FakeCUDAModule.shfl_sync = _shuffle(lambda lane, at: at % WARP)
 _api.FakeCUDAModule.shfl_xor_sync = _shuffle(lambda lane, bits: lane ^ bits)

@@ -8,10 +8,11 @@ from .warp import WARP, warp_max, warp_sum
 
 
 @cuda.jit
-def temporal_attention(qkv, q_norm, k_norm, cos, sin, out, normed, turned, scale, eps):
+def temporal_attention(qkv, norms, cos, sin, out, normed, turned, scale, eps):
     """qkv [B, T, S, 3, H, D] -> out [B, T, S, H, D]; T is at most 32. Grid: (B * S, H), a warp each.
 
-    normed, turned: whether the weights [D] and the tables [T, D/2] count. Dynamic shared memory: (3 T D + 32) floats.
+    norms [2, D]: weights of queries and keys; normed: bit 0 for queries, bit 1 for keys. turned: whether the tables cos
+    and sin [T, D/2] count. Dynamic shared memory: (3 T D + 32) floats.
     """
     _, T, S, _, _, D = qkv.shape
     b, s, h, lane = cuda.blockIdx.x // S, cuda.blockIdx.x % S, cuda.blockIdx.y, cuda.threadIdx.x
@@ -25,11 +26,10 @@ def temporal_attention(qkv, q_norm, k_norm, cos, sin, out, normed, turned, scale
                 x = float32(qkv[b, t, s, which, h, d])
                 rows[row + d] = x
                 squares += x * x
-            if normed and which < 2:
+            if which < 2 and normed >> which & 1:
                 factor = float32(1.0) / math.sqrt(warp_sum(squares) / float32(D) + eps)
                 for d in range(lane, D, WARP):
-                    weight = q_norm[d] if which == 0 else k_norm[d]
-                    rows[row + d] *= factor * float32(weight)
+                    rows[row + d] *= factor * float32(norms[which, d])
             cuda.syncwarp()  # a pair of channels is written by two lanes
             if turned and which < 2:
                 for pair in range(lane, D // 2, WARP):

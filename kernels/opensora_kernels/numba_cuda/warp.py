@@ -1,4 +1,8 @@
-"""What a warp does together. Every kernel here is one warp a block, so that a warp is all there is to wait for."""
+"""What a warp does together. A kernel that calls it is one warp a block: a warp is then all there is to wait for.
+
+Both are inlined where they are called: as functions of their own, Numba would compile them for the GPU that is there,
+not for the one that is asked for.
+"""
 
 from numba import cuda
 
@@ -6,7 +10,7 @@ WARP = 32
 ALL_LANES = 0xFFFFFFFF
 
 
-@cuda.jit(device=True)
+@cuda.jit(device=True, inline="always")
 def warp_sum(x):
     """Sum over the warp, in every lane."""
     distance = WARP // 2
@@ -16,7 +20,7 @@ def warp_sum(x):
     return x
 
 
-@cuda.jit(device=True)
+@cuda.jit(device=True, inline="always")
 def warp_max(x):
     """Maximum over the warp, in every lane."""
     distance = WARP // 2

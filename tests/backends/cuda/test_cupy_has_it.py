@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FILES = [
     *sorted((ROOT / "backends/opensora_backends").glob("cuda_*.py")),
     *sorted((ROOT / "kernels/opensora_kernels/cuda").glob("*.py")),
+    *sorted((ROOT / "kernels/opensora_kernels/numba_cuda").glob("*.py")),
 ]
 METHODS = {"astype", "copy", "fill", "get", "reshape", "scatter_add", "view", "data", "device", "dtype", "itemsize"}
 

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 from numba import float32
 
-from opensora_backends.cuda_kernels import kernel_classes
-from opensora_kernels.cuda.attention import AttentionKernels
-from opensora_kernels.cuda.norms import NormKernels
+from opensora_backends.numpy_ops import NumpyOps
+from opensora_core.training.optimizer import AdamW
 from opensora_kernels.numba_cuda import simulator
-from opensora_kernels.numba_cuda.host import NumbaAttention, NumbaNorms
+from opensora_kernels.numba_cuda.adamw import NumbaAdamW
+from opensora_kernels.numba_cuda.attention import NumbaAttention
+from opensora_kernels.numba_cuda.conv import NumbaConv
+from opensora_kernels.numba_cuda.norms import NumbaNorms
+from opensora_kernels.numba_cuda.rotary import NumbaRotary
 from opensora_kernels.numba_cuda.simulator import cuda
-from tests.kernels.cuda.emulated import assert_right, norms, tables, video
+from tests.kernels.cuda.emulated import PLAIN, assert_right, norms, tables, video
 
 
 def nothing_else(file, name):
@@ -53,6 +56,106 @@ def test_norms(any_order, dtype, D):
     assert_right(kernels.modulate(x, shift, scale), "modulate", x, shift, scale)
 
 
+@pytest.mark.parametrize("which", [(True, False), (False, True)])
+def test_one_of_two_norms(which):
+    rng = np.random.default_rng(0)
+    qkv = video(rng, 1, 3, 1, 1, 5, np.dtype(np.float32))
+    weights = [w if there else None for w, there in zip(norms(rng, 5, qkv.dtype), which, strict=True)]
+    got = NumbaAttention(np, nothing_else).attention_3d(qkv, "temporal", *weights)
+    q, k, v = (qkv[:, :, :, i].transpose(0, 2, 3, 1, 4) for i in range(3))
+    q, k = (x if w is None else PLAIN.rms_norm(x, w) for x, w in ((q, weights[0]), (k, weights[1])))
+    np.testing.assert_allclose(got, PLAIN.attention(q, k, v).transpose(0, 3, 1, 2, 4), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_gated_residual_is_the_norms_input(any_order, dtype):
+    rng = np.random.default_rng(0)
+    x, branch, gate, shift, scale = (rng.standard_normal((2, n, 35)).astype(dtype) for n in (3, 3, 1, 1, 1))
+    kernels = NumbaNorms(np, nothing_else)
+    residual, out = kernels.gated_residual_modulate(x=x, branch=branch, gate=gate, shift=shift, scale=scale)
+    np.testing.assert_array_equal(residual, kernels.gated_residual(x=x, branch=branch, gate=gate))
+    exact = x.astype(np.float64) + gate.astype(np.float64) * branch
+    np.testing.assert_allclose(residual, exact, atol=4 * np.finfo(dtype).eps)
+    assert_right(out, "modulate", residual, shift, scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("shape", "groups"), [((2, 6, 3, 5), 3), ((1, 1, 1), 1)])
+def test_group_norm_and_silu(any_order, dtype, shape, groups):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(s).astype(dtype) for s in (shape, shape[1:2], shape[1:2]))
+    kernels = NumbaNorms(np, nothing_else)
+    normed = kernels.group_norm(x, groups, weight, bias)
+    assert_right(normed, "group_norm", x, groups, weight, bias)
+    assert_right(kernels.group_norm(x, groups), "group_norm", x, groups)
+    want = PLAIN.silu(PLAIN.group_norm(*map(np.float64, (x,)), groups, *map(np.float64, (weight, bias))))
+    got = kernels.group_norm(x, groups, weight, bias, silu=True)
+    np.testing.assert_allclose(got, want, atol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rope(any_order, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 5, 70)).astype(dtype)
+    cos, sin = tables(rng, 5, 70)
+    assert_right(NumbaRotary(np, nothing_else).rotary(x, cos, sin), "rotary", x, cos, sin)
+
+
+@pytest.mark.parametrize("pattern", ["temporal", "spatial", "full"])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_norm_and_rope_of_queries_and_keys(any_order, pattern, in_place):
+    rng = np.random.default_rng(0)
+    T, S, D = 3, 2, 70
+    qkv = video(rng, 1, T, S, 2, D, np.dtype(np.float32))
+    q_norm, _ = norms(rng, D, qkv.dtype)
+    along = {"temporal": (T, 1), "spatial": (1, S), "full": (T, S)}[pattern]
+    cos, sin = tables(rng, along[0] * along[1], D)
+    want = qkv[:, :, :, :2].astype(np.float64)
+    want[:, :, :, 0] = PLAIN.rms_norm(want[:, :, :, 0], np.float64(q_norm))
+    want = PLAIN.rotary(want, *(np.float64(t).reshape((*along, 1, 1, -1)) for t in (cos, sin)))
+    values = qkv[:, :, :, 2].copy()
+    got = NumbaRotary(np, nothing_else).qk_norm_rope(qkv, pattern, q_norm, None, cos, sin, in_place=in_place)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    assert np.shares_memory(got, qkv) == in_place
+    np.testing.assert_array_equal(qkv[:, :, :, 2], values)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [((9,), (3,), (2,), (1,)), ((3, 4), (3, 2), (1, 1), (1, 0)), ((3, 4, 5), (2, 3, 3), (2, 1, 2), (0, 2, 1))],
+)
+def test_convolution(dtype, size, kernel, stride, padding):
+    rng = np.random.default_rng(0)
+    x, weight, bias = (rng.standard_normal(s).astype(dtype) for s in ((2, 3, *size), (2, 3, *kernel), (2,)))
+    for b in (None, bias):
+        got = NumbaConv(np, nothing_else).conv(x, weight, b, stride, padding)
+        assert_right(got, "conv", x, weight, b, stride, padding)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_adamw_steps_as_the_optimizer(dtype):
+    """Three steps with clipping and decay; half-precision weights are a rounded copy of float32 ones."""
+    rng = np.random.default_rng(0)
+    optimizer = AdamW(learning_rate=0.1, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.1, clip_norm=0.5)
+    start = rng.standard_normal((2, 65)).astype(np.float32)
+    params, ops = {"w": start}, NumpyOps()
+    state = optimizer.init(ops, params)
+    weights, mean, square = start.astype(dtype), np.zeros_like(start), np.zeros_like(start)
+    master = None if dtype == "float32" else start.copy()
+    for step in (1, 2, 3):
+        gradients = rng.standard_normal(start.shape).astype(dtype)
+        factor = np.array([0.5 / max(np.linalg.norm(np.float32(gradients)), 0.5)], np.float32)
+        params, state = optimizer.update(ops, params, {"w": np.float32(gradients)}, state, step)
+        NumbaAdamW(np, nothing_else).step(
+            weights, gradients, mean, square, step, rate=0.1, betas=(0.9, 0.98), weight_decay=0.1, factor=factor,
+            master=master,
+        )  # fmt: skip
+    kept = weights if master is None else master
+    np.testing.assert_allclose(kept, params["w"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(weights, kept.astype(dtype))
+
+
 def test_what_they_do_not_serve_goes_to_the_others():
     asked = []
 
@@ -61,13 +164,22 @@ def test_what_they_do_not_serve_goes_to_the_others():
         return lambda *args, **kwargs: None
 
     half = np.zeros((1, 2, 3, 3, 1, 8), ml_dtypes.bfloat16)
-    attention, norm = NumbaAttention(np, get_kernel), NumbaNorms(np, get_kernel)
+    attention, norm, rope = (kind(np, get_kernel) for kind in (NumbaAttention, NumbaNorms, NumbaRotary))
     attention.attention_3d(half, "temporal")
     attention.attention_3d(half.astype(np.float32), "spatial")
     q = np.zeros((1, 3, 4), np.float32)
     attention.attention(q, q, q, mask=np.ones((3, 3), bool))
     norm.layer_norm(half)
+    norm.group_norm(half, 1)
+    norm.gated_residual(half, half, half)
+    norm.gated_residual_modulate(half, half, half, half, half)
+    rope.qk_norm_rope(half, "temporal", half[0, 0, 0, 0, 0])
+    rope.rotary(half, *(np.ones((8, 4), np.float32)[:1],) * 2)
+    NumbaConv(np, get_kernel).conv(half[0, 0], half[0, 0], None, (1, 1), (0, 0))
+    moment = np.zeros(half.shape, np.float32)
+    NumbaAdamW(np, get_kernel).step(half, half, moment, moment, 1, rate=0.1)
     wanted = ["temporal_attention", "flash_attention_plain", "flash_attention_plain", "modulate"]
+    wanted += ["group_norm", "modulate", "modulate", "qk_norm_rope", "qk_norm_rope", "conv3d", "adamw"]
     assert [name.partition("<")[0] for name in asked] == wanted
 
 
@@ -121,8 +233,3 @@ def test_shuffles():
     shuffle[1, 32](x, y)
     wanted = [lanes * 0 + 3, lanes ^ 5, np.where(lanes < 30, lanes + 2, lanes), np.where(lanes >= 2, lanes - 2, lanes)]
     np.testing.assert_array_equal(y, wanted)
-
-
-def test_the_backend_takes_them_by_name():
-    assert kernel_classes("numba") == (NumbaAttention, NumbaNorms)
-    assert kernel_classes("auto") == (AttentionKernels, NormKernels)
