@@ -126,6 +126,7 @@ NUMBA = (  # kernels in Python; 48 KiB of shared memory hold three times length 
     ),
     Kernel("numba flash_attention", "attention", "flash_kernel.py", **READABLE, head_dims=range(1, 129), masks=False),
     *(Kernel("numba normalise", op, "norm_kernel.py", **READABLE) for op in ("layer_norm", "rms_norm", "modulate")),
+    Kernel("numba gated_residual", "gated_residual", "norm_kernel.py", **READABLE),
     Kernel("numba group_norm_silu", "group_norm", "norm_kernel.py", **READABLE, longest=2**30 - 1),
     Kernel("numba rotary", "rotary", "rotary_kernel.py", **READABLE),
     Kernel("numba conv3d", "conv", "conv_kernel.py", **READABLE, longest=2**30),

@@ -27,7 +27,7 @@ def normalise(x, scale, shift, out, offset, eps, centred):
 
 
 @cuda.jit
-def gated_residual(x, gate, branch, out):
+def gated_residual(x, branch, gate, out):
     """x + gate * branch, all [n]; a thread an element."""
     i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
     if i < x.shape[0]:

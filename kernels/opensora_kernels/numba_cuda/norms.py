@@ -36,22 +36,22 @@ class NumbaNorms(NormKernels):
         served = self._rows(x, scale, shift, 1.0, eps, True)
         return super().modulate(x, shift, scale, eps) if served is None else served
 
-    def gated_residual(self, x: Any, gate: Any, branch: Any) -> Any:
+    def gated_residual(self, x: Any, branch: Any, gate: Any) -> Any:
         """See `NormKernels.gated_residual`."""
-        if not (_fit(x, gate, branch) and branch.shape == x.shape):
-            return super().gated_residual(x, gate, branch)
-        flat = [dense(self.xp, a, x.shape).reshape(-1) for a in (x, gate, branch)]
+        if not (_fit(x, branch, gate) and branch.shape == x.shape):
+            return super().gated_residual(x, branch, gate)
+        flat = [dense(self.xp, a, x.shape).reshape(-1) for a in (x, branch, gate)]
         out = self.xp.empty(x.size, x.dtype)
         self.launch(self.xp, gated_residual, (ceil_div(x.size, THREADS),), THREADS, (*flat, out))
         return out.reshape(x.shape)
 
     def gated_residual_modulate(
-        self, x: Any, gate: Any, branch: Any, shift: Any, scale: Any, eps: float = 1e-6
+        self, x: Any, branch: Any, gate: Any, shift: Any, scale: Any, eps: float = 1e-6
     ) -> tuple[Any, Any]:
         """See `NormKernels.gated_residual_modulate`."""
-        if not (_fit(x, gate, branch, shift, scale) and branch.shape == x.shape):
-            return super().gated_residual_modulate(x, gate, branch, shift, scale, eps)
-        residual = self.gated_residual(x, gate, branch)
+        if not (_fit(x, branch, gate, shift, scale) and branch.shape == x.shape):
+            return super().gated_residual_modulate(x, branch, gate, shift, scale, eps)
+        residual = self.gated_residual(x, branch, gate)
         return residual, self.modulate(residual, shift, scale, eps)
 
     def group_norm(

@@ -59,6 +59,7 @@ def test_rows_and_convolution(ops, launches, dtype):
     close(ops, ops.layer_norm(x, a[0, 0], b[0, 0]), NUMPY.layer_norm(x64, a64[0, 0], b64[0, 0]), dtype)
     close(ops, ops.rms_norm(x, a[0, 0]), NUMPY.rms_norm(x64, a64[0, 0]), dtype)
     close(ops, ops.modulate(x, a, b), NUMPY.modulate(x64, a64, b64), dtype)
+    close(ops, ops.gated_residual(x, x, a), NUMPY.gated_residual(x64, x64, a64), dtype)
     close(ops, ops.group_norm(x, 3), NUMPY.group_norm(x64, 3), dtype)
     tables, tables64 = rope(ops, 3, 10)
     close(ops, ops.rotary(x, *tables), NUMPY.rotary(x64, *tables64), dtype)

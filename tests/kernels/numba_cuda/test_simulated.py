@@ -72,8 +72,8 @@ def test_the_gated_residual_is_the_norms_input(any_order, dtype):
     rng = np.random.default_rng(0)
     x, branch, gate, shift, scale = (rng.standard_normal((2, n, 35)).astype(dtype) for n in (3, 3, 1, 1, 1))
     kernels = NumbaNorms(np, nothing_else)
-    residual, out = kernels.gated_residual_modulate(x=x, branch=branch, gate=gate, shift=shift, scale=scale)
-    np.testing.assert_array_equal(residual, kernels.gated_residual(x=x, branch=branch, gate=gate))
+    residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
+    np.testing.assert_array_equal(residual, kernels.gated_residual(x, branch, gate))
     exact = x.astype(np.float64) + gate.astype(np.float64) * branch
     np.testing.assert_allclose(residual, exact, atol=4 * np.finfo(dtype).eps)
     assert_right(out, "modulate", residual, shift, scale)
