@@ -22,6 +22,7 @@ WHOLE = {
     "hidden_dim": (1, 65_536), "num_layers": (1, 1000), "num_heads": (1, 1000),
 }  # fmt: skip
 NUMBERS = {"fps": (0.01, 1000.0), "guidance_scale": (0.0, 1000.0), "timestep_shift": (0.001, 1000.0)}
+INTERVALS = {"guidance_interval": NUM_TIMESTEPS, "still_levels": 255}
 
 _ALIKE = (  # fields that have the same name in STDiT3Config
     "num_heads", "patch_size", "qk_norm", "pred_sigma", "input_sq_size", "frame_time_fps", "pooled_caption",
@@ -36,6 +37,8 @@ class OpenSoraConfig:
     and attention heads. num_frames, height, width, fps: of a generated video; num_frames is also the length of one
     window, longer videos are generated window by window. num_inference_steps, guidance_scale: of the sampler.
     guidance_interval: lowest and highest timestep that is guided (Kynkäänniemi et al. 2024); the others cost half.
+    still_levels: how much a pixel must change after given frames, in levels of 255, to be redrawn a little and to be
+    redrawn fully (`keep_still`); None redraws all.
     patch_size, qk_norm, pred_sigma, input_sq_size, frame_time_fps, pooled_caption: see STDiT3Config.
     prediction: what the denoiser puts out. timestep_shift: how far the sampler moves its steps towards noise
     (`shift_timesteps`). text: the word-level text encoder; vocabulary: the words it knows.
@@ -49,6 +52,7 @@ class OpenSoraConfig:
     num_inference_steps: int = 50
     guidance_scale: float = 7.5
     guidance_interval: tuple[float, float] = (0.0, 1000.0)
+    still_levels: tuple[float, float] | None = None
     num_heads: int = 16
     height: int = 64
     width: int = 64
@@ -70,7 +74,8 @@ class OpenSoraConfig:
             if not isinstance(getattr(self, name), list | tuple):
                 raise InvalidInputError(f"{name}={getattr(self, name)!r} must be a list")
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "guidance_interval", _interval(self.guidance_interval))
+        for name, most in INTERVALS.items():
+            object.__setattr__(self, name, _interval(name, getattr(self, name), most))
         one_of("architecture", self.architecture, ARCHITECTURES)
         one_of("prediction", self.prediction, get_args(Prediction))
         for name, legal in WHOLE.items():
@@ -111,7 +116,8 @@ class OpenSoraConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        lists = {name: list(getattr(self, name)) for name in ("vocabulary", "patch_size", "guidance_interval")}
+        pairs = {name: list(getattr(self, name)) for name in INTERVALS if getattr(self, name) is not None}
+        lists = {"vocabulary": list(self.vocabulary), "patch_size": list(self.patch_size), **pairs}
         return {**asdict(self), **lists, "text": self.text.to_dict(), "codec": self.codec.to_dict()}
 
     @classmethod
@@ -123,12 +129,14 @@ class OpenSoraConfig:
         return cls(**read)
 
 
-def _interval(bounds: Any) -> tuple[float, float]:
+def _interval(name: str, bounds: Any, most: float) -> tuple[float, float] | None:
+    if bounds is None and name == "still_levels":
+        return None
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:
-        raise InvalidInputError(f"guidance_interval={bounds!r} must be two timesteps, the lowest and the highest")
-    low, high = (number("guidance_interval", t, 0, NUM_TIMESTEPS) for t in bounds)
+        raise InvalidInputError(f"{name}={bounds!r} must be two numbers from 0 to {most}, the lowest and the highest")
+    low, high = (number(name, bound, 0, most) for bound in bounds)
     if low > high:
-        raise InvalidInputError(f"guidance_interval={bounds!r} must not end before it begins")
+        raise InvalidInputError(f"{name}={bounds!r} must not end before it begins")
     return low, high
 
 
@@ -137,7 +145,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "embedded": {
         "num_frames": 17, "hidden_dim": 128, "num_layers": 4, "num_heads": 4, "num_inference_steps": 30,
         "guidance_scale": 3.0, "input_sq_size": 64, "frame_time_fps": 8.0, "pooled_caption": True,
-        "prediction": "sample",
+        "prediction": "sample", "still_levels": (12.0, 48.0),
     },
     "nano": {
         "num_frames": 5, "hidden_dim": 16, "num_layers": 1, "num_heads": 2, "num_inference_steps": 2,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..dit.stdit3 import TextContext
 from ..ops import Array, Ops
 from .components import Components
-from .frames import Frames, padded_size, to_frames, to_latents
+from .frames import Frames, keep_still, padded_size, to_frames, to_latents
 from .generation import CheckFinite, Given, Prompt, sample_window, text_context
 from .request import Request
 from .windows import Window, plan_windows
@@ -55,14 +55,16 @@ def run(
     pieces, last = [frames], frames
     for window in windows:
         given = last[len(last) - window.given :]
+        redrawn = redraw_given and window.index == 0
         for item in _run_window(ops, parts, request, context, given, window, len(windows), check_finite):
             if isinstance(item, Progress):
                 yield item
-            elif redraw_given and window.index == 0:
-                pieces, last = [item], item
-            else:
-                pieces.append(item[window.given :])
-                last = np.concatenate([last, pieces[-1]])[-config.num_frames :]  # the next window needs no more
+                continue
+            shown = item[: window.given] if redrawn else given
+            if redrawn:
+                pieces[0] = shown
+            pieces.append(keep_still(item, shown, config.still_levels))
+            last = np.concatenate([shown, pieces[-1]])
     yield np.concatenate(pieces)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from opensora_core.errors import CancelledError, InvalidInputError
 from opensora_core.media.video import Video
+from opensora_core.pipelines.frames import keep_still
 from opensora_core.pipelines.streaming import Progress
 from opensora_core.pipelines.windows import plan_windows
 from tests.pipelines.models import PROMPT, clip, latents, make
@@ -63,6 +64,40 @@ def test_the_given_frames_of_an_extension_stay_bit_for_bit(backend):
     assert (video.shape, video.fps) == ((11, 12, 20, 3), 5)
     last = latents(model, PROMPT, video=source, num_frames=11, **QUICK)
     assert np.array_equal(last[:, :, :2], model.encode(source.frames[-5:]))
+
+
+def test_what_stands_still_after_given_frames_keeps_their_colours():
+    shown = clip(2, 1, 13)
+    drawn = shown // 2 + 60  # what the autoencoder and the model make of it
+    new = np.repeat(drawn[1:], 3, axis=0)
+    new[:, 0, 0] += np.array([10, 9, 0], np.uint8)  # up to the lower level: still
+    new[:, 0, 6] += np.array([0, 20, 0], np.uint8)  # half way
+    new[:, 0, 12, 2] += 30  # from the upper level on: as drawn
+    kept = keep_still(np.concatenate([drawn, new]), shown, (10, 30))
+    assert np.array_equal(kept[:, 0, [0, 3, 9]], np.repeat(shown[1:, 0, [0, 3, 9]], 3, axis=0))
+    assert np.array_equal(kept[:, 0, 6], np.rint((new[:, 0, 6].astype(float) + shown[1, 0, 6]) / 2))
+    assert np.array_equal(kept[:, 0, 12], new[:, 0, 12])
+    for untouched in (keep_still(np.concatenate([drawn, new]), shown, None), keep_still(new, shown[:0], (10, 30))):
+        assert np.array_equal(untouched, new)
+
+
+def test_no_outline_stays_where_something_has_left():
+    shown = np.full((1, 9, 9, 3), 100, np.uint8)
+    shown[0, 3:6, 3:6] = 200
+    drawn = np.full((2, 9, 9, 3), 103, np.uint8)
+    drawn[0, 4, 4] = 200  # softly: its outline is drawn as the background is
+    left = keep_still(drawn, shown, (10, 30))[0]
+    assert (left[3:6, 3:6] == 103).all()
+    assert (left == 100).all(axis=-1).sum() == 81 - 9
+
+
+@pytest.mark.parametrize(("beginning", "shown"), [("image", 1), ("video", 6)])
+def test_a_model_that_keeps_all_that_is_still_repeats_the_last_given_frame(beginning, shown):
+    model = make(num_frames=9, still_levels=(255, 255))
+    first = clip(shown)[0] if beginning == "image" else Video(clip(shown), fps=8)
+    *_, video = model.stream(PROMPT, num_frames=20, **{beginning: first}, **QUICK)
+    assert video.num_frames == 20
+    assert np.array_equal(video.frames[shown:], np.broadcast_to(video.frames[shown - 1], (20 - shown, 16, 16, 3)))
 
 
 @pytest.mark.parametrize("condition_frames", [None, 1, 2, 4, 5, 7, 9, 16])

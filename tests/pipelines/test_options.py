@@ -103,7 +103,12 @@ def test_a_prediction_in_half_precision_takes_the_latents_as_they_are():
         ({"num_frames": "16"}, "num_frames='16' must be a whole number"),
         ({"fps": "8"}, "fps='8' must be a number from 0.01 to 1000"),
         ({"guidance_scale": -1}, "guidance_scale=-1 must be a number from 0 to 1000"),
-        ({"guidance_interval": 500}, "guidance_interval=500 must be two timesteps, the lowest and the highest"),
+        (
+            {"guidance_interval": 500},
+            "guidance_interval=500 must be two numbers from 0 to 1000",
+        ),
+        ({"guidance_interval": None}, "guidance_interval=None must be two numbers"),
+        ({"still_levels": (0, 256)}, "still_levels=256 must be a number from 0 to 255"),
         ({"guidance_interval": (0, 1001)}, "guidance_interval=1001 must be a number from 0 to 1000"),
         ({"guidance_interval": (900, 100)}, r"guidance_interval=\(900, 100\) must not end before it begins"),
         ({"timestep_shift": 0}, "timestep_shift=0 must be a number from 0.001 to 1000"),
