@@ -1,6 +1,7 @@
 """What kernels may cost, and what a compiled one is held to.
 
-`budget.json` beside this file has what was measured, for each kernel and GPU, and the exceptions with their reasons.
+`budget.json` beside this file has what was measured, for each kernel and GPU, and the exceptions with their reasons;
+`budget_python.json` has the same of the kernels in Python.
 `python -m opensora_kernels.gate --write` rewrites the measurements.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from .report import Report
 
 FILE = Path(__file__).parent / "budget.json"
+PYTHON_FILE = Path(__file__).parent / "budget_python.json"
 ON_TENSOR_CORES = (
     *("flash_attention<", "temporal_attention<", "attention_backward<"),
     *("conv3d<__half", "conv3d<__nv_bfloat16"),
@@ -71,6 +73,7 @@ class Budget:
             yield f"uses {report.registers} registers, {recorded} recorded; if that is meant, record it with --write"
         if report.name.startswith(ON_TENSOR_CORES) and not report.mma:
             yield "has no tensor-core instruction"
+        yield from report.remarks
 
     def judge(self, reports: Iterable[Report]) -> list[str]:
         """All faults, each with its kernel and GPU."""

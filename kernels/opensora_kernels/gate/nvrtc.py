@@ -12,8 +12,8 @@ from pathlib import Path
 INSTALL = "pip install nvidia-cuda-nvrtc==13.0.* nvidia-cuda-runtime==13.0.*"
 
 
-class NvrtcMissingError(ImportError):
-    """There is no NVRTC, or no CUDA headers, among the installed packages."""
+class CompilerMissingError(ImportError):
+    """One of NVIDIA's compilers, or of CUDA's headers, is not among the installed packages."""
 
 
 class CompileError(RuntimeError):
@@ -67,7 +67,7 @@ class _Program:
 def compile_source(source: str, file: str, expressions: Sequence[str], options: Sequence[str]) -> Compiled:
     """Compile for the GPU that `options` name (`-arch=sm_90a`), with the CUDA headers in reach.
 
-    Raises CompileError with the compiler's text, NvrtcMissingError where there is no compiler.
+    Raises CompileError with the compiler's text, CompilerMissingError where there is no compiler.
     """
     library, headers = load()
     flags = [option.encode() for option in (*options, f"-I{headers}")]
@@ -92,7 +92,7 @@ def load() -> tuple[ctypes.CDLL, Path]:
         next(iter(sorted(root.glob(f"lib/{name}.so.*"))), None) for name in ("libnvrtc-builtins", "libnvrtc")
     )
     if builtins is None or compiler is None or not (root / "include/cuda_bf16.h").exists():
-        raise NvrtcMissingError(f"{root} lacks libnvrtc or cuda_bf16.h: {INSTALL}", name="nvidia")
+        raise CompilerMissingError(f"{root} lacks libnvrtc or cuda_bf16.h: {INSTALL}", name="nvidia")
     ctypes.CDLL(str(builtins), ctypes.RTLD_GLOBAL)  # which NVRTC would look for on the library path only
     library = ctypes.CDLL(str(compiler))
     library.nvrtcGetErrorString.restype = ctypes.c_char_p
@@ -104,4 +104,4 @@ def _wheels() -> Path:
     for place in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(place) / "cu13").is_dir():
             return Path(place) / "cu13"
-    raise NvrtcMissingError(f"the gate needs NVIDIA's compiler of CUDA C++: {INSTALL}", name="nvidia")
+    raise CompilerMissingError(f"the gate needs NVIDIA's compiler of CUDA C++: {INSTALL}", name="nvidia")

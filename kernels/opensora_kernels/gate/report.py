@@ -21,7 +21,10 @@ USAGE = re.compile(
 
 @dataclass(frozen=True)
 class Report:
-    """One kernel on one GPU. stack: bytes of local memory a thread; spilled: bytes stored to and read from it."""
+    """One kernel on one GPU. stack: bytes of local memory a thread; spilled: bytes stored to and read from it.
+
+    remarks: what else is wrong with it.
+    """
 
     file: str
     name: str
@@ -30,6 +33,7 @@ class Report:
     stack: int
     spilled: int
     mma: int  # tensor-core instructions in its PTX
+    remarks: tuple[str, ...] = ()
 
 
 def compile_kernels(wanted: Iterable[Instantiation], arch: str) -> Iterator[Report]:
