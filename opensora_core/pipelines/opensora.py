@@ -16,15 +16,14 @@ from .config import NUMBERS
 from .frames import to_frames, to_latents
 from .generation import CheckFinite, Prompt, encode_prompt, predict_velocity, text_context
 from .inputs import as_video, beginning, check_frames, check_latents, check_prompt, read_prompt
-from .learning import Learner
-from .pretrained import Pretrained
 from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
+from .trainable import Trainable
 
 Callback = Callable[["OpenSora", int, float, dict[str, Any]], Any]
 
 
-class OpenSora(Pretrained):
+class OpenSora(Trainable):
     """Text, image and clip to video, on one backend.
 
     >>> model = OpenSora.from_pretrained()
@@ -36,8 +35,6 @@ class OpenSora(Pretrained):
         device, dtype: see `get_backend`.
         seed: of the random weights.
     """
-
-    supports_training = True
 
     # ------------------------------------------------------------------ generation
 
@@ -184,22 +181,6 @@ class OpenSora(Pretrained):
         check_prompt("prompt", prompt)
         features, mask = encode_prompt(self.ops, self._parts, [prompt])
         return self.ops.to_numpy(features), self.ops.to_numpy(mask)
-
-    def train_step(self, latents: Any, text: list[str], *, seed: int, learning_rate: float = 1e-4) -> float:
-        """One AdamW step of the denoiser on latents [B, C, T, h, w] and their B captions; returns the loss.
-
-        seed: fixes noise, times and dropped captions. The optimizer's moments live until other weights are loaded, and
-        with them, for a model in half precision, float32 weights. Raises NonFiniteError, changing nothing, when the
-        loss or a gradient is no finite number.
-        """
-        check_latents(np.shape(latents), self.config)
-        if isinstance(text, str) or not all(isinstance(caption, str) for caption in text):
-            raise InvalidInputError(f"text={text!r:.60} must be a list of captions, one for each latent")
-        if self._learner is None:
-            self._learner = Learner(self.ops)
-        seed, rate = whole("seed", seed, 0), number("learning_rate", learning_rate, 0)
-        self._loaded, loss = self._learner.step(self._parts, latents, text, seed=seed, learning_rate=rate)
-        return loss
 
 
 def _last(stream: Iterator[Progress | Video]) -> Video:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
-from ..module import num_parameters, rebuild, state_dict
+from ..module import named_leaves, num_parameters, rebuild, state_dict
 from ..nn.init import RandomInit
 from ..ops import Ops
 from ..registry import get_backend
@@ -70,10 +70,14 @@ class Pretrained:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """All weights as read-only NumPy arrays under their dotted names."""
-        state = {name: self.ops.to_numpy(a).view() for name, a in state_dict(self._parts).items()}
-        for array in state.values():
+        return dict(self.iter_state())
+
+    def iter_state(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """What `state_dict` holds, one after the other: at most one is copied to the host at a time."""
+        for name, own in named_leaves(self._parts):
+            array = self.ops.to_numpy(own).view()
             array.flags.writeable = False  # on the host they are the model's own memory
-        return state
+            yield name, array
 
     def load_state_dict(self, state: Mapping[str, Any], *, strict: bool = True) -> StateDifference:
         """Take weights by name; missing, unexpected and misshapen ones are errors that list them.
@@ -110,6 +114,11 @@ class Pretrained:
         weights do not fit the configuration.
         """
         return cls._of(*load_folder(storage.EMBEDDED if source is None else source), _backend(backend, device, dtype))
+
+    @classmethod
+    def from_config(cls, config: OpenSoraConfig, **options: Any) -> Self:
+        """A new model with random weights; options as for the constructor."""
+        return cls(config, **options)
 
     @classmethod
     def from_bytes(
