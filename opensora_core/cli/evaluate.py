@@ -51,7 +51,7 @@ def evaluate(
     limit_threads(model.model)
     from ..evaluation import ClipShape, evaluate_extension, evaluate_image, evaluate_text, held_out_cases
     from ..evaluation.sheet import contact_sheet as draw
-    from ..training.recipe import WORLDS
+    from ..training.stages import WORLDS
 
     if contact_sheet is not None:
         check_picture(contact_sheet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,73 +13,9 @@ from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..registry import DTYPES
 from ..schedulers.parametrization import Prediction
-from ..synthetic.world import EASY, FULL, World
-from .masks import check_ratios
+from .stages import Bucket, Stage
 
-WORLDS = {"easy": EASY, "full": FULL}
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Clips of one length and size that form a batch: frames, pixels, samples, share of the steps, frame rates.
-
-    Of any length and size: what the autoencoder's blocks lack is filled by repeating the last frame and the edges.
-    """
-
-    num_frames: int
-    height: int
-    width: int
-    batch_size: int
-    weight: float = 1.0
-    fps: tuple[float, ...] = (8.0,)
-
-    def __post_init__(self) -> None:
-        for name in ("num_frames", "height", "width", "batch_size"):
-            whole(name, getattr(self, name), 1)
-        number("weight", self.weight, 0, above=True)
-        if not isinstance(self.fps, tuple) or not self.fps:
-            raise InvalidInputError(f"fps={self.fps!r} must be a list of one or more frame rates")
-        for rate in self.fps:
-            number("fps", rate, 0.01, 1000)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: how long, on which clips, at which rate. `final_rate` is the share of the rate left at the end."""
-
-    name: str
-    steps: int
-    buckets: tuple[Bucket, ...]
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    final_rate: float = 1.0
-    world: str = "easy"
-    free_placement: float = 0.0
-    caption_dropout: float = 0.1
-    mask_ratios: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise InvalidInputError(f"name={self.name!r} must be text")
-        whole("steps", self.steps, 1)
-        number("learning_rate", self.learning_rate, 0, above=True)
-        whole("warmup_steps", self.warmup_steps, 0)
-        number("final_rate", self.final_rate, 0)
-        one_of("world", self.world, list(WORLDS))
-        number("free_placement", self.free_placement, 0, 1)
-        number("caption_dropout", self.caption_dropout, 0, 1)
-        check_ratios(self.mask_ratios)
-        if not self.buckets:
-            raise InvalidInputError("a stage needs one or more [[stages.buckets]]")
-
-    def scenes(self) -> World:
-        """Return the world this stage draws from."""
-        return replace(WORLDS[self.world], free_placement=self.free_placement)
-
-    def rate(self, step: int) -> float:
-        """Learning rate of step `step` (0-based within the stage): linear warm-up, then linear decay."""
-        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        return self.learning_rate * warm * (1 - (1 - self.final_rate) * step / self.steps)
+__all__ = ["Bucket", "Recipe", "Stage", "load_recipe", "recipe_from_dict"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +84,8 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
 def _stage(number: int, values: Any) -> Stage:
     values = _mapping(f"stage {number}", values)
     where = f"stage {number} ({values.get('name')!r:.40})"
+    if "data" in values and (wrong := sorted({"world", "free_placement"} & set(values))):
+        raise InvalidInputError(f"{where} has both data and {', '.join(wrong)}: it learns from files or from a world")
     given = _tables(f"buckets of {where}", values.get("buckets", ()))
     buckets = tuple(_build(f"bucket {i} of {where}", Bucket, v) for i, v in enumerate(given, 1))
     stage: Stage = _build(where, Stage, {**values, "buckets": buckets})

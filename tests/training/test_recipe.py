@@ -98,7 +98,7 @@ def test_a_recipe_is_what_its_toml_says(tmp_path):
         ("steps = 10", 'steps = "10"', r"stage 1 \('images'\): steps='10' must be a whole number of at least 1"),
         ("steps = 10", "steps = true", r"stage 1 \('images'\): steps=True must be"),
         ("steps = 20", "", r"stage 2 \('clips'\) lacks steps"),
-        ("steps = 20", "step = 20", r"unknown stage 2 \('clips'\) fields \['step'\]; known: \['buckets'"),
+        ("steps = 20", "step = 20", r"unknown stage 2 \('clips'\) fields \['step'\]; known: \['bucket_config'"),
         ('name = "clips"', "name = 7", r"stage 2 \(7\): name=7 must be text"),
         ('name = "clips"', "", r"stage 2 \(None\) lacks name"),
         ("learning_rate = 0.002", "learning_rate = 0", r"learning_rate=0 must be a number above 0"),
