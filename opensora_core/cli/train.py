@@ -44,6 +44,11 @@ def train(
         Path | None, Option(help="File of `python -m opensora_core.training.fit_codec` or `.refiner` to use instead.")
     ] = None,
     compile: Annotated[bool, Option("--compile", help="Compile the training step (Torch); pays in long runs.")] = False,
+    workers: Annotated[int, Option(min=1, help="Threads that prepare batches.")] = 1,
+    cache: Annotated[
+        Path | None, Option(help="Folder for latents and text features of files; by default cache/ of the run.")
+    ] = None,
+    cache_gb: Annotated[float, Option(min=0, help="How large that folder may get.")] = 10.0,
     export: Annotated[Path | None, Option(help="Also write the model into this folder at the end.")] = None,
     export_dtype: Annotated[str | None, Option(help="Precision of the exported weights, such as float16.")] = None,
 ) -> None:
@@ -53,7 +58,9 @@ def train(
     """
     ops = backend.ops(screen, "float32")
     parts = {"init": init, "text_encoder": text_encoder, "codec": codec}
-    run = _open(ops, config, output, resume, parts, warm_start, compile)
+    options = {"compile": compile, "workers": workers, "cache": cache, "cache_bytes": int(cache_gb * 1e9)}
+    run = _open(ops, config, output, resume, parts, warm_start, options)
+    files = run.trainer.files
     start, first = time.perf_counter(), run.step
     loss, samples = _train(screen, run, None if minutes is None else minutes * 60)
     seconds = time.perf_counter() - start
@@ -74,7 +81,11 @@ def train(
         "seconds": round(seconds, 3),
         "backend": ops.name,
         "device": ops.device,
+        "skipped": {} if files is None else files.skipped.reasons,
+        "cache_bytes": 0 if files is None or files.cache is None else files.cache.bytes,
     }
+    if files is not None and (skipped := files.skipped.summary()):
+        screen.note(skipped)
     trained = f", loss {loss:.4f}, {speed:.1f} samples/s" if loss is not None else ""
     screen.result(
         document,
@@ -89,7 +100,7 @@ def _open(
     resume: bool,
     parts: dict[str, Any],
     warm: bool,
-    compile: bool,
+    options: dict[str, Any],
 ) -> Run:
     from ..pipelines.training_run import RECIPE, Run, assemble, exists
     from ..training.recipe import load_recipe
@@ -98,13 +109,13 @@ def _open(
     if resume and exists(output):
         recipe = config or output / RECIPE
         base = assemble(load_recipe(recipe), ops, **parts) if given else None
-        return Run.resume(output, ops, recipe=config, base=base, compile=compile)
+        return Run.resume(output, ops, recipe=config, base=base, **options)
     if config is None:
         raise InvalidInputError("a new run needs a recipe: --config recipe.toml")
     if exists(output):
         raise InvalidInputError(f"{output} holds a training run already: go on with --resume, or choose another folder")
     base = assemble(load_recipe(config), ops, **parts, keep_denoiser=warm)
-    return Run.start(output, config, base, warm=warm, compile=compile)
+    return Run.start(output, config, base, warm=warm, **options)
 
 
 def _train(screen: Screen, run: Run, seconds: float | None) -> tuple[float | None, int]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,8 @@ from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..module import state_dict, to_backend, tree_map
 from ..registry import get_backend
+from ..training.datasets.cache import DEFAULT_BYTES, ArrayCache
+from ..training.datasets.files import Encoders, TrainingFiles
 from ..training.recipe import Recipe
 from ..training.trainer import Trainer
 from .config import OpenSoraConfig
@@ -19,20 +23,59 @@ from .frames import to_latents
 from .opensora import OpenSora
 
 
-def make_trainer(model: OpenSora, recipe: Recipe, folder: Path | None = None, *, compile: bool = False) -> Trainer:
+def make_trainer(
+    model: OpenSora,
+    recipe: Recipe,
+    folder: Path | None = None,
+    *,
+    compile: bool = False,
+    cache: Path | None = None,
+    cache_bytes: int = DEFAULT_BYTES,
+    workers: int = 1,
+) -> Trainer:
     """Return a Trainer of a new denoiser for a model's text encoder, vocabulary and autoencoder, on its backend.
 
-    Clips are encoded by NumPy, ahead of the step that needs them. Raises InvalidInputError when the recipe's denoiser
-    does not fit the other parts.
+    Clips are encoded by NumPy, ahead of the step that needs them, by as many threads as there are `workers`. What is
+    made of files is kept in `cache`, by default `folder/cache`, up to `cache_bytes`. Raises InvalidInputError when the
+    recipe's denoiser does not fit the other parts, and when a stage's files are of no use.
     """
     around(model.config, recipe)
-    parts, numpy = model._parts, get_backend("numpy", device="cpu", dtype="float32")
-    on_host = replace(parts, codec=to_backend(numpy, tree_map(model.ops.to_numpy, parts.codec)))
+    encoders = host_encoders(model)
+    files = None
+    if any(stage.data is not None for stage in recipe.stages):
+        kept = cache or (None if folder is None else folder / "cache")
+        files = TrainingFiles(recipe, encoders, None if kept is None else ArrayCache(kept, cache_bytes))
+    parts = model._parts
+    return Trainer(
+        model.ops, recipe, parts.tokenizer, parts.text_encoder, encoders.latents, folder, compile, files, workers
+    )
 
-    def encode(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+
+def host_encoders(model: OpenSora) -> Encoders:
+    """Text encoder and autoencoder of a model on NumPy, with the hashes of their weights."""
+    numpy, parts = get_backend("numpy", device="cpu", dtype="float32"), model._parts
+    on_host = replace(parts, codec=to_backend(numpy, tree_map(model.ops.to_numpy, parts.codec)))
+    text_encoder = to_backend(numpy, tree_map(model.ops.to_numpy, parts.text_encoder))
+
+    def latents(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         return to_latents(numpy, on_host, frames)
 
-    return Trainer(model.ops, recipe, parts.tokenizer, parts.text_encoder, encode, folder, compile)
+    def text(caption: str) -> NDArray[np.float32]:
+        ids, mask = parts.tokenizer.encode_batch([caption])
+        return np.asarray(text_encoder(numpy, numpy.asarray(ids), numpy.asarray(mask))[0], np.float32)
+
+    words = [*parts.tokenizer.vocabulary, str(parts.tokenizer.max_length)]
+    return Encoders(
+        latents, text, _hash(on_host.codec, parts.config.codec), _hash(text_encoder, parts.config.text, words)
+    )
+
+
+def _hash(module: Any, *made_of: Any) -> str:
+    """What tells an encoder from any other: its weights, configuration and vocabulary."""
+    digest = hashlib.sha256(repr(made_of).encode())
+    for name, array in state_dict(module).items():
+        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def trained_model(model: OpenSora, trainer: Trainer, *, ema: bool = True) -> OpenSora:

@@ -4,6 +4,7 @@ recipe.toml       what is trained
 model/            a whole model: text encoder, autoencoder, vocabulary, and the denoiser as last exported
 step-NNNNNNNN/    the newest checkpoints
 log.jsonl         one line a step
+cache/            latents and text features of files, unless they are kept elsewhere
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ class Run:
         self.folder, self.base, self.trainer = folder, base, trainer
 
     @classmethod
-    def start(cls, folder: Path, recipe: Path, base: OpenSora, *, warm: bool = False, compile: bool = False) -> Run:
+    def start(cls, folder: Path, recipe: Path, base: OpenSora, *, warm: bool = False, **options: Any) -> Run:
         """Begin in a folder that holds no run yet; raises InvalidInputError if it does, or if nothing fits.
 
-        warm: begin with the base model's denoiser, not with random weights.
+        warm: begin with the base model's denoiser, not with random weights. options: those of `make_trainer`.
         """
         if exists(folder):
             raise InvalidInputError(f"{folder} holds a training run already: go on with it (resume), or choose another")
-        trainer = make_trainer(base, load_recipe(recipe), folder, compile=compile)
+        trainer = make_trainer(base, load_recipe(recipe), folder, **options)
         if warm:
             trainer.start_from(state_dict(base._parts.denoiser))
         run = cls(folder, base, trainer)
@@ -65,14 +66,14 @@ class Run:
         *,
         recipe: Path | None = None,
         base: OpenSora | None = None,
-        compile: bool = False,
+        **options: Any,
     ) -> Run:
         """Go on from the newest checkpoint; a recipe or base model that is given replaces the run's own."""
         if not exists(folder):
             raise InvalidInputError(f"{folder} holds no training run to resume")
         base = base or OpenSora.from_pretrained(folder / MODEL, backend=ops)
         recipe = recipe or folder / RECIPE
-        trainer = make_trainer(base, load_recipe(recipe), folder, compile=compile)
+        trainer = make_trainer(base, load_recipe(recipe), folder, **options)
         trainer.resume()
         run = cls(folder, base, trainer)
         run._prepare(recipe)

@@ -1,11 +1,15 @@
-"""Batches of the synthetic world, in an order fixed by the seed: batch i is the same whoever asks for it, and when."""
+"""Batches of the synthetic world or of files, in an order fixed by the seed.
+
+Batch i is the same whoever asks for it, and when, so that the number of workers and a restart change nothing.
+"""
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Queue
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,8 +20,10 @@ from ..random import generator
 from ..schedulers.timesteps import training_timesteps
 from ..synthetic.prompts import describe
 from ..text.tokenizer import WordTokenizer
+from .datasets.files import TrainingFiles
 from .masks import draw_mask
-from .recipe import Bucket, Recipe, Stage
+from .recipe import Recipe
+from .stages import Bucket, Stage
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Frames [B, T, H, W, 3] to latents [B, C, T', h, w]."""
@@ -25,33 +31,55 @@ Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch on the host and the bucket it belongs to."""
+    """One training batch on the host, the bucket it belongs to, and the files it was made of, if any."""
 
     bucket: Bucket
     arrays: dict[str, NDArray[Any]]
+    files: tuple[str, ...] = ()
 
 
-def make_batch(recipe: Recipe, step: int, tokenizer: WordTokenizer, encode: Encode) -> Batch:
-    """Return the batch of global step `step`: clips, captions, noise, times, masks and dropped captions."""
+def make_batch(
+    recipe: Recipe, step: int, tokenizer: WordTokenizer, encode: Encode, files: TrainingFiles | None = None
+) -> Batch:
+    """Return the batch of global step `step`: clips, captions, noise, times, masks and dropped captions.
+
+    files: of the stages that learn from files; their text comes encoded, as `text`, others as `ids`.
+    """
     stage, _ = recipe.locate(step)
     rng = generator(recipe.seed, "batch", step)
+    if files is not None and stage.data is not None:
+        clips = files.clips(step)
+        _, text_mask = tokenizer.encode_batch(clips.captions)
+        text = {"text": clips.text, "text_mask": text_mask}
+        arrays = _arrays(recipe, stage, rng, clips.latents, text, clips.fps)
+        return Batch(clips.bucket, arrays, clips.names)
     bucket = _draw_bucket(stage, rng)
     frames, captions, fps = _draw_clips(stage, bucket, rng)
-    latents = encode(frames)
     ids, text_mask = tokenizer.encode_batch(captions)
+    text = {"ids": ids, "text_mask": text_mask}
+    return Batch(bucket, _arrays(recipe, stage, rng, encode(frames), text, fps))
+
+
+def _arrays(
+    recipe: Recipe,
+    stage: Stage,
+    rng: np.random.Generator,
+    latents: NDArray[np.float32],
+    text: dict[str, NDArray[Any]],
+    fps: list[float],
+) -> dict[str, NDArray[Any]]:
     n, T = latents.shape[0], latents.shape[2]
     arrays: dict[str, NDArray[Any]] = {
         "latents": latents,
         "noise": rng.standard_normal(latents.shape, dtype=np.float32),
         "t": training_timesteps(rng, n, ratio=recipe.timestep_shift),
-        "ids": ids,
-        "text_mask": text_mask,
+        **text,
         "fps": np.asarray(fps, np.float32),
         "drop": np.asarray(rng.random(n) < stage.caption_dropout),
     }
     if T > 1:
         arrays["x_mask"] = np.stack([draw_mask(rng, T, stage.mask_ratios) for _ in range(n)])
-    return Batch(bucket, arrays)
+    return arrays
 
 
 def _draw_bucket(stage: Stage, rng: np.random.Generator) -> Bucket:
@@ -77,33 +105,21 @@ def _draw_clips(
     return np.stack(clips), captions, rates
 
 
-def prefetch(make: Callable[[int], Batch], first: int, stop: int, depth: int = 4) -> Generator[Batch, None, None]:
-    """Yield make(first), ..., make(stop - 1), prepared ahead by one thread, which ends with the generator.
+def prefetch(
+    make: Callable[[int], Batch], first: int, stop: int, depth: int = 4, workers: int = 1
+) -> Generator[Batch, None, None]:
+    """Yield make(first), ..., make(stop - 1) in order, prepared ahead by threads, which end with the generator.
 
-    An exception in `make` is raised here, after the batches before it.
+    At most `depth` batches wait while each worker makes one more. An exception in `make` is raised here, after the
+    batches before it.
     """
-    queue: Queue[Batch | BaseException] = Queue(depth)
-    done = threading.Event()
-
-    def work() -> None:
-        try:
-            for step in range(first, stop):
-                if done.is_set():
-                    return
-                queue.put(make(step))
-        except BaseException as error:  # handed to the consumer, who raises it
-            queue.put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    steps = iter(range(first, stop))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="batches")
     try:
-        for _ in range(first, stop):
-            item = queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        ahead = deque(pool.submit(make, step) for step in islice(steps, depth + workers))
+        while ahead:
+            batch = ahead.popleft().result()
+            ahead.extend(pool.submit(make, step) for step in islice(steps, 1))
+            yield batch
     finally:
-        done.set()
-        while not queue.empty():  # makes room for what the thread is putting; it then sees that it is done
-            queue.get_nowait()
-        thread.join()
+        pool.shutdown(wait=True, cancel_futures=True)

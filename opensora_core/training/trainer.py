@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import whole
 from ..dit.stdit3 import STDiT3
 from ..errors import InvalidInputError, NonFiniteError
 from ..module import rebuild, state_dict
@@ -22,6 +23,7 @@ from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
 from .checkpoints import TrainState, latest_checkpoint, save_checkpoint
 from .data import Batch, Encode, make_batch, prefetch
+from .datasets.files import TrainingFiles
 from .objective import training_loss
 from .optimizer import AdamW, ema_update, is_finite
 from .recipe import Recipe
@@ -49,6 +51,8 @@ class Trainer:
         encode: frames to latents, on the host.
         folder: where checkpoints and the log `log.jsonl` go; None keeps nothing.
         compile: let the backend compile the loss (worth it on Torch; each new shape costs a compilation).
+        files: of the stages that learn from files.
+        workers: threads that prepare batches; how many changes nothing but the time.
     """
 
     def __init__(
@@ -60,8 +64,13 @@ class Trainer:
         encode: Encode,
         folder: Path | None = None,
         compile: bool = False,
+        files: TrainingFiles | None = None,
+        workers: int = 1,
     ) -> None:
         self.ops, self.recipe, self.folder = ops, recipe, folder
+        self.files, self.workers = files, whole("workers", workers, 1)
+        if files is None and any(stage.data is not None for stage in recipe.stages):
+            raise InvalidInputError("the recipe learns from files: open them with TrainingFiles, or use make_trainer")
         self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
         self._template = STDiT3.create(recipe.denoiser, RandomInit(recipe.seed))
         if unknown := sorted(set(recipe.frozen) - set(state_dict(self._template))):
@@ -90,7 +99,7 @@ class Trainer:
         """
         start = saved = time.monotonic()
         first, total = self.state.step, self.recipe.total_steps
-        batches = prefetch(lambda s: make_batch(self.recipe, s, self._tokenizer, self._encode), first, total)
+        batches = prefetch(self.batch, first, total, workers=self.workers)
         try:
             for batch in batches:
                 began = time.monotonic()
@@ -112,6 +121,10 @@ class Trainer:
             if self.state.step > first:
                 self.save()
 
+    def batch(self, step: int) -> Batch:
+        """The batch of a global step (0-based), whatever has been trained so far."""
+        return make_batch(self.recipe, step, self._tokenizer, self._encode, self.files)
+
     def step(self, batch: Batch) -> float:
         """One optimizer step on one batch; returns the loss. Raises NonFiniteError, leaving the state as it was."""
         self.state, loss = self._next(batch)
@@ -122,7 +135,8 @@ class Trainer:
         ops, state = self.ops, self.state
         stage, local = self.recipe.locate(state.step)
         arrays = {name: ops.asarray(a) for name, a in batch.arrays.items()}
-        arrays["text"] = self._text_encoder(ops, arrays.pop("ids"), arrays["text_mask"])
+        if "ids" in arrays:
+            arrays["text"] = self._text_encoder(ops, arrays.pop("ids"), arrays["text_mask"])
         trained = {name: p for name, p in state.params.items() if name not in self.recipe.frozen}
         loss, grads = ops.value_and_grad(self._objective(arrays, batch), trained)
         value = float(ops.to_numpy(loss))
@@ -131,6 +145,7 @@ class Trainer:
             raise NonFiniteError(
                 f"the training loss is {value} or a gradient of it is not finite at step {state.step + 1}, "
                 f"stage {stage.name!r}; lower the learning_rate or choose precision float32"
+                + (f". Files of the batch: {', '.join(batch.files)}" if batch.files else "")
             )
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
         ema = {**state.ema, **ema_update(ops, state.ema, params, decay)}
@@ -192,6 +207,8 @@ class Trainer:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         record: dict[str, Any] = {**vars(progress), "time": time.time()}
+        if self.files is not None and (skipped := self.files.skipped.news()):
+            record["skipped"] = skipped
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
 
