@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,10 @@ Launch = Callable[..., None]
 def launch(xp: Any, kernel: Any, grid: tuple[int, ...], block: int, args: tuple[Any, ...], shared: int = 0) -> None:
     """Launch on CuPy's current stream, with `shared` bytes of dynamic shared memory."""
     stream = 0 if xp is np else cuda.external_stream(xp.cuda.get_current_stream().ptr)
-    kernel[grid, block, stream, shared](*(_seen(a) if isinstance(a, xp.ndarray) else a for a in args))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grid size")  # small arrays make small grids
+        configured = kernel[grid, block, stream, shared]
+    configured(*(_seen(a) if isinstance(a, xp.ndarray) else a for a in args))
 
 
 def _seen(a: Any) -> Any:

@@ -4,11 +4,14 @@ import inspect
 import json
 import math
 import sys
+import warnings
 from dataclasses import asdict
 
+import numpy as np
 from numba import cuda, float32, int32
 
 from opensora_kernels.gate.python_kernels import PythonKernel, compile_python, python_kernels, remarks
+from opensora_kernels.numba_cuda.launching import launch
 from opensora_kernels.numba_cuda.norm_kernel import normalise
 
 
@@ -29,6 +32,14 @@ def said_of(function, *signature):
     return asdict(report)
 
 
+class Configured:
+    """A kernel that takes Numba's launch configuration, and launches nothing."""
+
+    def __getitem__(self, configuration):
+        normalise[configuration]
+        return lambda *args: None
+
+
 kernels = python_kernels()
 reports = [
     asdict(report)
@@ -37,6 +48,8 @@ reports = [
 ]
 inspect.signature(cuda.as_cuda_array).bind("array", sync=False)  # as the host code calls them, which no GPU sees here
 inspect.signature(cuda.external_stream).bind("pointer")
+warnings.simplefilter("error")
+launch(np, Configured(), (1,), 32, ())  # Numba has no word of a small grid
 answer = {
     "names": [one.name for one in kernels],
     "reports": reports,
