@@ -22,7 +22,7 @@ from .decode_stream import open_stream
 from .images import Pixels, checked_file, fit
 from .limits import MediaLimits
 from .record import Record
-from .source import Source, at_rate
+from .source import Show, Source, at_rate
 from .video import Video, checked_fps
 
 DEFAULT_FPS = 24.0  # for stills and folders that carry no rate
@@ -56,7 +56,7 @@ def read_video(
         claims = limits if size is None else replace(limits, total_bytes=sys.maxsize)  # of frames that are not kept
         source = _open(path, claims, start, stop, wanted, stack)
         rate = wanted or source.fps or DEFAULT_FPS
-        frames = _unscaled(islice(_frames(source, rate), start, stop), source.record)
+        frames = _pixels(islice(_frames(source, rate), start, stop), source.record)
         if size is not None:
             frames = (fit(pixels, *size) for pixels in frames)
         kept = _bounded(source.name, frames, limits, start, rate)
@@ -86,7 +86,7 @@ def probe_video(path: str | os.PathLike[str], *, limits: MediaLimits | None = No
     with ExitStack() as stack:
         source = _open(path, limits, 0, 1, None, stack)
         rate = source.fps or DEFAULT_FPS
-        frames = _unscaled(_frames(source, rate), source.record)
+        frames = _pixels(_frames(source, rate), source.record)
         height, width, _ = next(frames).shape
         count = source.num_frames or 1 + sum(1 for _ in frames)
     return MediaInfo(count, height, width, rate)
@@ -108,9 +108,9 @@ def _open(
     return picture or open_stream(file, str(checked), limits, start, stop, wanted, stack)
 
 
-def _frames(source: Source, rate: float) -> Iterator[Pixels]:
+def _frames(source: Source, rate: float) -> Iterator[Show]:
     if source.fps is None or (source.steady and rate == source.fps):
-        return (frame.pixels for frame in source.frames)
+        return (frame.show for frame in source.frames)
     return at_rate(source.frames, rate, source.fps)
 
 
@@ -130,9 +130,10 @@ def _bounded(name: str, frames: Iterator[Pixels], limits: MediaLimits, start: in
     return kept
 
 
-def _unscaled(frames: Iterator[Pixels], record: Record | None) -> Iterator[Pixels]:
+def _pixels(frames: Iterator[Show], record: Record | None) -> Iterator[Pixels]:
     """Frames at the size they had when `Video.save` enlarged them."""
-    for pixels in frames:
+    for show in frames:
+        pixels = show()
         if record is not None and _is_unedited(pixels, record):
             s = record.scale
             rows = slice(s // 2, s * record.height, s)  # the middle of each enlarged pixel; padding lies beyond

@@ -11,7 +11,7 @@ from ..errors import FileFormatError
 from .images import checked_file, decoding, open_image, read_image, to_rgb, upright
 from .limits import MediaLimits
 from .record import EXIF_DESCRIPTION, Record
-from .source import Source, TimedFrame
+from .source import Source, TimedFrame, shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,7 +53,7 @@ def open_folder(folder: Path, limits: MediaLimits) -> Source:
     fps = record.fps if record else None
     step = 1 / (fps or 1.0)
     frames = (
-        TimedFrame(read_image(path, limits=limits), index * step, (index + 1) * step)
+        TimedFrame(shown(read_image(path, limits=limits)), index * step, (index + 1) * step)
         for index, path in enumerate(paths)
     )
     return Source(str(folder), frames, fps, steady=True, num_frames=len(paths), record=record)
@@ -70,7 +70,7 @@ def _still(image: Image.Image, name: str, record: Record | None) -> Source:
     with decoding(name):
         pixels = to_rgb(upright(image))
     seconds = record.num_frames / record.fps if record else 0.0
-    frames = iter([TimedFrame(pixels, 0.0, seconds)])
+    frames = iter([TimedFrame(shown(pixels), 0.0, seconds)])
     count = record.num_frames if record else 1
     return Source(name, frames, record.fps if record else None, steady=False, num_frames=count, record=record)
 
@@ -82,7 +82,7 @@ def _animation(image: Image.Image, name: str, count: int, steady_fps: float | No
             image.seek(index)
             pixels = to_rgb(image)
             end = (index + 1) / steady_fps if steady_fps else start + _milliseconds(image) / 1000
-        yield TimedFrame(pixels, start, end)
+        yield TimedFrame(shown(pixels), start, end)
         start = end
 
 

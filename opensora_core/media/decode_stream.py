@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..errors import FileFormatError
 from .images import Pixels
 from .limits import MediaLimits
 from .record import Record
-from .source import Source, TimedFrame
+from .source import Show, Source, TimedFrame
 from .whole import check_whole
 
 if TYPE_CHECKING:
@@ -82,19 +83,23 @@ def _decoded(container: InputContainer, stream: VideoStream, name: str, limits: 
 def _timed(frames: Iterator[VideoFrame], fps: float) -> Iterator[TimedFrame]:
     """Frames with their times from the first one on; a frame stays until the next one comes."""
     origin = 0.0
-    previous: tuple[Pixels, float] | None = None
+    previous: tuple[Show, float] | None = None
     length = 1 / fps
     for frame in frames:
         time = float(frame.time) if frame.time is not None else 0.0
         if previous is None:
             origin = time
-            previous = to_rgb(frame), 0.0
+            previous = _deferred(frame), 0.0
             continue
         begin = max(time - origin, previous[1]) if frame.time is not None else previous[1] + length
         yield TimedFrame(previous[0], previous[1], begin)
-        previous = to_rgb(frame), begin
+        previous = _deferred(frame), begin
     if previous is not None:
         yield TimedFrame(previous[0], previous[1], previous[1] + length)
+
+
+def _deferred(frame: VideoFrame) -> Show:
+    return cache(partial(to_rgb, frame))  # a frame that is repeated is converted once
 
 
 def to_rgb(frame: VideoFrame) -> Pixels:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .images import Pixels
 from .record import Record
+
+Show = Callable[[], Pixels]
+"""Gives the pixels [H, W, 3] of a frame; converting costs more than decoding, and many frames are dropped."""
 
 
 @dataclass(frozen=True)
 class TimedFrame:
     """A frame with the seconds from which until which it is shown."""
 
-    pixels: Pixels  # [H, W, 3]
+    show: Show
     start: float
     end: float
+
+
+def shown(pixels: Pixels) -> Show:
+    """A frame that has been converted already."""
+    return lambda: pixels
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,16 @@ class Source:
     record: Record | None = None
 
 
-def at_rate(frames: Iterator[TimedFrame], rate: float, nominal: float) -> Iterator[Pixels]:
+def at_rate(frames: Iterator[TimedFrame], rate: float, nominal: float) -> Iterator[Show]:
     """Repeat or drop frames so that frame k of the result is the one nearest to k / rate.
 
     A frame that stays for long counts as repeated at the `nominal` rate of its source, hence the half interval.
     """
     index, end = 0, 0.0
-    held = last = None  # one frame is held back until it is known whether the clip lasts long enough for it
+    held: Show | None = None  # one frame is held back until it is known whether the clip lasts long enough for it
+    last: Show | None = None
     for frame in frames:
-        last, end = frame.pixels, frame.end
+        last, end = frame.show, frame.end
         while index / rate + 0.5 / nominal < end - 1e-9:
             if held is not None:
                 yield held
