@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import opensora_core
+from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.errors import InvalidInputError
+from opensora_core.module import state_dict
+from opensora_core.nn.init import ShapeInit
 from opensora_core.training.datasets.bucket_config import BucketConfig
 from opensora_core.training.datasets.resolutions import resolutions
+from opensora_core.training.recipe import load_recipe
 
 GOLDEN = json.loads((Path(__file__).parent / "buckets_v1.2.json").read_text())  # made by the official code
 
@@ -51,3 +57,23 @@ def test_a_resolution_has_a_size_of_about_its_pixels_for_every_ratio():
 def test_a_mistake_is_named_with_its_place(config, words):
     with pytest.raises(InvalidInputError, match=words):
         BucketConfig(config)
+
+
+def test_the_stages_of_v1_2_are_shipped_as_a_recipe():
+    made = load_recipe(Path(opensora_core.__file__).parent / "assets" / "open-sora-v1.2.toml")
+    assert [(stage.steps, stage.learning_rate) for stage in made.stages] == [
+        (30000, 1e-4),
+        (23000, 1e-4),
+        (15000, 1e-4),
+    ]
+    for stage, official in zip(made.stages, GOLDEN["stages"], strict=True):
+        config = BucketConfig(stage.bucket_config)
+        assert config.num_buckets == official["num_bucket"]
+        for T, H, W, interval, seed, expected, _, batch_size in official["rows"]:
+            bucket = config.bucket_id(T, H, W, interval, seed)
+            assert (bucket and list(bucket)) == expected
+            assert bucket is None or config.batch_size(bucket) == batch_size
+    assert [round(1 - sum(stage.mask_ratios.values()), 3) for stage in made.stages] == [0.8, 0.8, 0.75]
+    assert made.denoiser.depth == 28
+    weights = state_dict(STDiT3.create(replace(made.denoiser, depth=1), ShapeInit()))
+    assert set(made.frozen) == {name for name in weights if name.startswith(("rope", "y_embedder"))}
