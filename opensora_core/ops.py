@@ -123,6 +123,13 @@ class Ops(Primitives):
         return y if bias is None else y + self.reshape(bias, per_channel)
 
     @fused
+    def group_norm_silu(
+        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
+    ) -> Array:
+        """silu(group_norm(x)), what stands before every convolution of the autoencoders' residual blocks."""
+        return self.silu(self.group_norm(x, groups, weight, bias, eps))
+
+    @fused
     def modulate(self, x: Array, shift: Array, scale: Array, eps: float = 1e-6) -> Array:
         """Adaptive layer norm of DiT (Peebles & Xie 2023): layer_norm(x) * (1 + scale) + shift."""
         w = self.widen(self.layer_norm(x, eps=eps))

@@ -51,12 +51,16 @@ class FusedByKernels(Ops):
     def group_norm(
         self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
     ) -> Array:
-        given = [a for a in (weight, bias) if a is not None]
-        self._same_device("group_norm", x, *given)
-        length = math.prod(x.shape[1:]) // groups
-        if not self._chosen("group_norm", x, *given, length=length):
+        if not self._serves_groups("group_norm", x, groups, weight, bias):
             return super().group_norm(x, groups, weight, bias, eps)
         return self._norms.group_norm(x, groups, weight, bias, eps)
+
+    def group_norm_silu(
+        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
+    ) -> Array:
+        if not self._serves_groups("group_norm_silu", x, groups, weight, bias):
+            return super().group_norm_silu(x, groups, weight, bias, eps)
+        return self._norms.group_norm(x, groups, weight, bias, eps, silu=True)
 
     def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
         if not self._serves("gelu", x):
@@ -101,6 +105,12 @@ class FusedByKernels(Ops):
         given = [a for a in vectors if a is not None]
         self._same_device(op, x, *given)
         return all(is_vectors(a.shape, x.shape) for a in given) and self._chosen(op, x, *given)
+
+    def _serves_groups(self, op: str, x: Array, groups: int, *vectors: Array | None) -> bool:
+        """Whether a kernel takes groups of x's channels and vectors of all channels, all of one dtype."""
+        given = [a for a in vectors if a is not None]
+        self._same_device(op, x, *given)
+        return self._chosen(op, x, *given, length=math.prod(x.shape[1:]) // groups)
 
     def _chosen(self, op: str, *arrays: Array, **layout: Any) -> bool:
         """Whether there is a kernel for arrays of these dtypes, which must be one."""

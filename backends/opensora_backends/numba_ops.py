@@ -67,6 +67,13 @@ class NumbaOps(NumpyOps):
             return super().group_norm(x, groups, weight, bias, eps)
         return norms.group_norm(x, groups, weight, bias, eps, self.threads)
 
+    def group_norm_silu(
+        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
+    ) -> Array:
+        if not _served(x, weight, bias) or not x.size:
+            return super().group_norm_silu(x, groups, weight, bias, eps)
+        return norms.group_norm(x, groups, weight, bias, eps, self.threads, silu=True)
+
     def modulate(self, x: Array, shift: Array, scale: Array, eps: float = 1e-6) -> Array:
         if not (_are_vectors(x, shift, scale) and _served(x, shift, scale)):
             return super().modulate(x, shift, scale, eps)

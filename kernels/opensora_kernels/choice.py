@@ -102,7 +102,7 @@ KERNELS = (  # of one op in the order of preference
     Kernel("attention_backward", "attention gradient", "attention_backward.cu", **TENSOR_CORES),
     Kernel("attention_backward_plain", "attention gradient", "attention_backward.cu", **PLAIN),
     *(Kernel("modulate", op, "modulate.cu") for op in ("layer_norm", "rms_norm", "modulate", "gated_residual")),
-    Kernel("group_norm", "group_norm", "group_norm_silu.cu", longest=2**30 - 1),
+    *(Kernel("group_norm", op, "group_norm_silu.cu", longest=2**30 - 1) for op in ("group_norm", "group_norm_silu")),
     *(Kernel("activate", op, "activations.cu") for op in ("gelu", "silu")),
     Kernel("softmax", "softmax", "softmax.cu"),
     Kernel("qk_norm_rope", "rotary", "qk_norm_rope.cu"),

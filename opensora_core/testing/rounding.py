@@ -33,6 +33,7 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "layer_norm": Rounding(steps=2),
     "rms_norm": Rounding(steps=1),
     "group_norm": Rounding(steps=2),
+    "group_norm_silu": Rounding(steps=2, narrow=1),
     "modulate": Rounding(steps=2),
     "rotary": Rounding(steps=1),
     "attention": Rounding(steps=3, narrow=1),  # the weights are rounded before they meet the values

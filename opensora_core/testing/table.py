@@ -91,6 +91,7 @@ _CASES = [
     OpCase("layer_norm", s.rows(with_bias=True)),
     OpCase("rms_norm", s.rows(with_bias=False)),
     OpCase("group_norm", s.channels()),
+    OpCase("group_norm_silu", s.channels()),
     OpCase("modulate", s.modulations()),
     OpCase("gated_residual", s.branches()),
     OpCase("rotary", s.rotations()),

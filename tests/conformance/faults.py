@@ -116,6 +116,11 @@ def group_norm_deals_channels_to_groups_in_turn(self, x, groups, weight=None, bi
     return y if bias is None else y + bias.reshape(shape)
 
 
+@fault("ops/group_norm_silu/float32/values")
+def group_norm_silu_forgets_the_silu(self, x, groups, weight=None, bias=None, eps=1e-6):
+    return self.group_norm(x, groups, weight, bias, eps)
+
+
 @fault("ops/attention_3d/float32/values")
 def attention_3d_takes_time_for_space(self, qkv, pattern, q_norm=None, k_norm=None, cos=None, sin=None):
     if cos is None:

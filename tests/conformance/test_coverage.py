@@ -78,6 +78,7 @@ FEATURES = {
     "layer_norm": KINDS_OF_NUMBERS | ROWS | {f"width {n}": size(-1, n) for n in (1, 2, 3, 7, 17, 67, 72, 128)},
     "rms_norm": KINDS_OF_NUMBERS | ROWS,
     "group_norm": KINDS_OF_NUMBERS | ROWS | {f"batch {n}": size(0, n) for n in range(4)},
+    "group_norm_silu": KINDS_OF_NUMBERS | ROWS,
     "modulate": KINDS_OF_NUMBERS | ROWS | {f"batch {n}": size(0, n) for n in range(4)},
     "gated_residual": KINDS_OF_NUMBERS | {f"batch {n}": size(0, n) for n in range(4)},
     "conv": KINDS_OF_NUMBERS | {f"batch {n}": size(0, n) for n in range(4)}

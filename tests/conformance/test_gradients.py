@@ -78,6 +78,7 @@ ONE_LINE_A_RULE = [
     ("silu", lambda o, x: o.silu(x), normal(2, 3)),
     ("layer_norm", lambda o, x, w, b: o.layer_norm(x, w, b), normal(2, 4), normal(4), normal(4)),
     ("group_norm", lambda o, x, w, b: o.group_norm(x, 2, w, b), normal(2, 4, 3), normal(4), normal(4)),
+    ("group_norm_silu", lambda o, x, w, b: o.group_norm_silu(x, 2, w, b), normal(2, 4, 3), normal(4), normal(4)),
     ("rotary", lambda o, x, c, s: o.rotary(x * x, c, s), normal(2, 3, 4), normal(3, 2), normal(3, 2)),
     ("attention_3d", lambda o, x: o.attention_3d(x, "temporal"), normal(1, 3, 2, 3, 1, 2)),
     ("conv", lambda o, x, w, b: o.conv(x, w, b, (2, 1), (1, 0)), normal(2, 2, 3, 4), normal(2, 2, 3, 2), normal(2)),

@@ -46,6 +46,12 @@ def test_modulate_is_adaptive_layer_norm(backend):
     np.testing.assert_allclose(run(backend, "modulate", x, shift, scale), y * (1 + scale) + shift, rtol=1e-10)
 
 
+def test_group_norm_silu_is_silu_of_the_group_norm(backend):
+    x, w, b = normal(2, 4, 3), normal(4), normal(4)
+    y = run(backend, "group_norm", x, 2, w, b)
+    np.testing.assert_allclose(run(backend, "group_norm_silu", x, 2, w, b), y / (1 + np.exp(-y)), rtol=1e-9)
+
+
 def test_a_gated_residual_lets_the_branch_in_by_its_gate(backend):
     x, branch, gate = normal(2, 3, 4), normal(2, 3, 4), normal(2, 1, 4)
     np.testing.assert_allclose(run(backend, "gated_residual", x, branch, gate), x + gate * branch, rtol=1e-12)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .compiled import STRICT, SUMS, Array, compiled, frozen, row_numbers
+from .exponential import exp_negative
 from .threads import share_rows
 
 BLOCK = 1024  # elements summed in x's own dtype; the sums of blocks are added in float64, so that long rows stay exact
@@ -36,15 +37,20 @@ def rms_norm(x: Any, weight: Any, eps: float, threads: int = 1) -> Array:
     return out
 
 
-def group_norm(x: Any, groups: int, weight: Any, bias: Any, eps: float, threads: int = 1) -> Array:
-    """Normalise x [B, C, ...] over each of `groups` equal runs of channels, then weight and bias, each [C] or None."""
+def group_norm(
+    x: Any, groups: int, weight: Any, bias: Any, eps: float, threads: int = 1, *, silu: bool = False
+) -> Array:
+    """Normalise x [B, C, ...] over each of `groups` equal runs of channels, then weight and bias, each [C] or None.
+
+    silu: whether SiLU follows, of each channel while it is in the cache.
+    """
     B, C = x.shape[:2]
     out = np.empty(x.shape, x.dtype)
     rows = out.reshape(B * groups, C // groups, -1)
     scale = np.ones(C, x.dtype) if weight is None else weight
     shift = np.zeros(C, x.dtype) if bias is None else bias
     affine = (frozen(a, (groups, C // groups), x.dtype) for a in (scale, shift))
-    share_rows(threads, _group_norm, len(rows), out.size, frozen(x, rows.shape, x.dtype), *affine, eps, rows)
+    share_rows(threads, _group_norm, len(rows), out.size, frozen(x, rows.shape, x.dtype), *affine, eps, silu, rows)
     return out
 
 
@@ -104,8 +110,11 @@ def _rms_norm(first: int, last: int, x: Array, weight: Array, eps: float, out: A
 
 
 @compiled(STRICT)
-def _group_norm(first: int, last: int, x: Array, scale: Array, shift: Array, eps: float, out: Array) -> None:
+def _group_norm(
+    first: int, last: int, x: Array, scale: Array, shift: Array, eps: float, silu: bool, out: Array
+) -> None:
     number = out.dtype.type
+    one, zero = number(1.0), number(0.0)
     for r in range(first, last):
         whole, group = x[r].reshape(-1), r % len(scale)
         mean = number(_mean(whole))
@@ -113,5 +122,11 @@ def _group_norm(first: int, last: int, x: Array, scale: Array, shift: Array, eps
         for c in range(x.shape[1]):
             row, y = x[r, c], out[r, c]
             a, b = inverse * scale[group, c], shift[group, c]
+            if not silu:
+                for i in range(row.size):
+                    y[i] = (row[i] - mean) * a + b
+                continue
             for i in range(row.size):
-                y[i] = (row[i] - mean) * a + b
+                u = (row[i] - mean) * a + b
+                e = exp_negative(-abs(u))
+                y[i] = u * ((e if u < zero else one) / (one + e))

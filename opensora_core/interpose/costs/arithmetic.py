@@ -63,6 +63,12 @@ def _group_norm(
     return (5 + _given(weight, bias)) * numel(x) + 4 * x.shape[0] * groups
 
 
+def _group_norm_silu(
+    x: Shaped, groups: int, weight: Shaped | None = None, bias: Shaped | None = None, eps: float = 1e-6
+) -> int:
+    return _group_norm(x, groups, weight, bias) + _silu(x)
+
+
 def _modulate(x: Shaped, shift: Shaped, scale: Shaped, eps: float = 1e-6) -> int:
     return 7 * numel(x) + 4 * rows(x) + numel(scale)
 
@@ -133,6 +139,7 @@ FLOPS: dict[str, Formula] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "group_norm": _group_norm,
+    "group_norm_silu": _group_norm_silu,
     "modulate": _modulate,
     "gated_residual": _gated_residual,
     "rotary": _rotary,

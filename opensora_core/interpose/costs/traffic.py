@@ -113,7 +113,7 @@ def _convolved(
 _VIEWS = ("reshape", "permute_dims", "broadcast_to", "slice", "stop_gradient")
 _SHAPED = (
     *UNARY, "index_add", "gelu", "silu", "softmax", "layer_norm", "rms_norm", "group_norm", "modulate",
-    "gated_residual", "rotary",
+    "group_norm_silu", "gated_residual", "rotary",
 )  # fmt: skip
 
 BYTES: dict[str, Formula] = {

@@ -98,6 +98,7 @@ def a_batch_may_be_split(ops: Ops, inputs: Inputs) -> Pairs:
     yield from _split(ops, x, lambda v: ops.layer_norm(v, weight, weight))
     yield from _split(ops, x, lambda v: ops.rms_norm(v, weight))
     yield from _split(ops, x, lambda v: ops.group_norm(v, 2))
+    yield from _split(ops, x, lambda v: ops.group_norm_silu(v, 2))
     yield from _split(ops, x, lambda v: ops.modulate(v, v, v))
     yield from _split(ops, x, lambda v: ops.gated_residual(v, v, weight))
     yield from _split(ops, x, lambda v: ops.rotary(v, cos, sin))

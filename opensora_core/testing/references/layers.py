@@ -74,6 +74,15 @@ def group_norm(
 
 
 @extended
+def group_norm_silu(
+    x: Numbers, groups: int, weight: Numbers | None = None, bias: Numbers | None = None, eps: float = 1e-6
+) -> Any:
+    """A group norm y over 1 + e^-y."""
+    y = group_norm(x, groups, weight, bias, eps)
+    return y / (1 + np.exp(-y))
+
+
+@extended
 def modulate(x: Numbers, shift: Numbers, scale: Numbers, eps: float = 1e-6) -> Any:
     """Standardised rows, times 1 + scale, plus shift."""
     y = _standardise(x, (-1,), eps)

@@ -34,6 +34,7 @@ def test_norms_are_one_launch(ops, launches, dtype, op):
         ("softmax", (), "softmax"),
         ("softmax", (2,), "softmax"),
         ("group_norm", (3,), "group_norm"),
+        ("group_norm_silu", (3,), "group_norm"),
     ],
 )
 def test_activations_softmax_and_group_norm_are_one_launch(ops, launches, dtype, op, options, kernel):

@@ -43,6 +43,8 @@ def test_group_norm(make, B, groups, run, size, with_weight, with_bias):
     x, weight, bias = make(B, C, *size), make(C) if with_weight else None, make(C) if with_bias else None
     got = norms.group_norm(x, groups, weight, bias, EPS)
     assert_near(got, REFERENCES["group_norm"](x.astype("f8"), groups, *wide(weight, bias), EPS), 40)
+    got = norms.group_norm(x, groups, weight, bias, EPS, silu=True)
+    assert_near(got, REFERENCES["group_norm_silu"](x.astype("f8"), groups, *wide(weight, bias), EPS), 40)
 
 
 @given(
