@@ -245,6 +245,36 @@ class Ops(Primitives):
         y = y if bias is None else y + self.reshape(bias, (out, 1))
         return self.reshape(y, (B, out, *sizes))
 
+    # ------------------------------------------------------------------ fused: training
+
+    @fused
+    def adamw_step(
+        self,
+        param: Array,
+        grad: Array,
+        mean: Array,
+        square: Array,
+        step: int,
+        rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        factor: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        """Adam with decoupled weight decay (Loshchilov & Hutter 2019): new param, mean and square, of the old shapes.
+
+        mean, square: moments of the gradient, in float32 (float64 for parameters in it). step: its number, from 1.
+        rate: the learning rate. factor: one number that the gradient is multiplied by first, such as that of clipping.
+        """
+        beta1, beta2 = betas
+        p, g = self.widen(param), self.widen(grad)
+        g = g if factor is None else g * factor
+        mean = mean * beta1 + g * (1 - beta1)
+        square = square * beta2 + g * g * (1 - beta2)
+        direction = mean / (self.sqrt(square) * (1 - beta2**step) ** -0.5 + eps)
+        p = p * (1 - rate * weight_decay) - direction * (rate / (1 - beta1**step))
+        return self.astype(p, param.dtype), mean, square
+
     # ------------------------------------------------------------------ fused: programs
 
     @fused

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from opensora_core.ops import Array, Ops
 from opensora_kernels.cuda.activations import ActivationKernels
+from opensora_kernels.cuda.adamw import AdamWKernels
 from opensora_kernels.cuda.conv import ConvKernels, out_sizes
 from opensora_kernels.cuda.norms import NormKernels, is_vectors
 from opensora_kernels.cuda.rotary import RotaryKernels
@@ -24,6 +25,7 @@ class FusedByKernels(Ops):
     _activations: ActivationKernels
     _rotary: RotaryKernels
     _conv: ConvKernels
+    _adamw: AdamWKernels
 
     @abstractmethod
     def _same_device(self, op: str, *arrays: Array) -> None: ...
@@ -99,6 +101,27 @@ class FusedByKernels(Ops):
         if not (fits and self._chosen("conv", x, *given, length=largest)):
             return super().conv(x, weight, bias, stride, padding)
         return self._conv.conv(x, weight, bias, steps, border)
+
+    def adamw_step(
+        self,
+        param: Array,
+        grad: Array,
+        mean: Array,
+        square: Array,
+        step: int,
+        rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        factor: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        given = [] if factor is None else [factor]
+        self._same_device("adamw_step", param, grad, mean, square, *given)
+        alike = param.shape == grad.shape == mean.shape == square.shape and all(a.size == 1 for a in given)
+        wide = all(self.dtype_name(a) == "float32" for a in (mean, square, *given))
+        if not (alike and wide and self._chosen("adamw_step", param, grad)):
+            return super().adamw_step(param, grad, mean, square, step, rate, betas, eps, weight_decay, factor)
+        return self._adamw.step(param, grad, mean, square, step, rate, betas, eps, weight_decay, factor)
 
     def _serves(self, op: str, x: Array, *vectors: Array | None) -> bool:
         """Whether a kernel takes rows x and vectors that broadcast to them, all of one dtype."""

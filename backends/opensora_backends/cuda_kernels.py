@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from opensora_core.errors import InvalidInputError, MissingDependencyError, OpenSoraError
 from opensora_kernels import choice
 from opensora_kernels.choice import Choice, Request
+from opensora_kernels.cuda.adamw import AdamWKernels
 from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.conv import ConvKernels
 from opensora_kernels.cuda.norms import NormKernels
@@ -109,6 +110,7 @@ class Launchers(NamedTuple):
     norms: type[NormKernels] = NormKernels
     rotary: type[RotaryKernels] = RotaryKernels
     conv: type[ConvKernels] = ConvKernels
+    adamw: type[AdamWKernels] = AdamWKernels
 
 
 def launchers(mode: str) -> Launchers:
@@ -117,12 +119,13 @@ def launchers(mode: str) -> Launchers:
         return Launchers()
     if importlib.util.find_spec("numba_cuda") is None:
         raise MissingDependencyError(f"{VARIABLE}=numba needs numba-cuda: {INSTALL_NUMBA}")
+    from opensora_kernels.numba_cuda.adamw import NumbaAdamW
     from opensora_kernels.numba_cuda.attention import NumbaAttention
     from opensora_kernels.numba_cuda.conv import NumbaConv
     from opensora_kernels.numba_cuda.norms import NumbaNorms
     from opensora_kernels.numba_cuda.rotary import NumbaRotary
 
-    return Launchers(NumbaAttention, NumbaNorms, NumbaRotary, NumbaConv)
+    return Launchers(NumbaAttention, NumbaNorms, NumbaRotary, NumbaConv, NumbaAdamW)
 
 
 @functools.cache

@@ -80,6 +80,7 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         self._activations = ActivationKernels(self.xp, self._kernels.get)
         self._rotary = who.rotary(self.xp, self._kernels.get)
         self._conv = who.conv(self.xp, self._kernels.get)
+        self._adamw = who.adamw(self.xp, self._kernels.get)
         super().__init__(f"cuda:{index}", dtype)
 
     def _enter(self) -> None:

@@ -106,6 +106,7 @@ KERNELS = (  # of one op in the order of preference
     *(Kernel("activate", op, "activations.cu") for op in ("gelu", "silu")),
     Kernel("softmax", "softmax", "softmax.cu"),
     Kernel("qk_norm_rope", "rotary", "qk_norm_rope.cu"),
+    Kernel("adamw", "adamw_step", "adamw.cu"),
     Kernel("conv3d", "conv", "conv3d.cu", longest=2**30),
     *(
         Kernel("modulate_backward", f"{op} gradient", "modulate_backward.cu", longest=12672)
@@ -127,8 +128,12 @@ NUMBA = (  # kernels in Python; 48 KiB of shared memory hold three times length 
     Kernel("numba flash_attention", "attention", "flash_kernel.py", **READABLE, head_dims=range(1, 129), masks=False),
     *(Kernel("numba normalise", op, "norm_kernel.py", **READABLE) for op in ("layer_norm", "rms_norm", "modulate")),
     Kernel("numba gated_residual", "gated_residual", "norm_kernel.py", **READABLE),
-    Kernel("numba group_norm_silu", "group_norm", "norm_kernel.py", **READABLE, longest=2**30 - 1),
+    *(
+        Kernel("numba group_norm_silu", op, "norm_kernel.py", **READABLE, longest=2**30 - 1)
+        for op in ("group_norm", "group_norm_silu")
+    ),
     Kernel("numba rotary", "rotary", "rotary_kernel.py", **READABLE),
+    Kernel("numba adamw", "adamw_step", "adamw_kernel.py", **READABLE),
     Kernel("numba conv3d", "conv", "conv_kernel.py", **READABLE, longest=2**30),
 )
 

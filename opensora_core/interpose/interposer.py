@@ -12,7 +12,8 @@ from ..ops import FUSED, PRIMITIVES, Array, Ops
 from .box import Box
 
 PROGRAMS = ("value_and_grad", "compile")  # take functions; their defaults run on the interposer itself
-WHOLE = tuple(name for name in FUSED if name not in PROGRAMS)
+SEVERAL = ("adamw_step",)  # give several arrays, and a box holds one
+WHOLE = tuple(name for name in FUSED if name not in (*PROGRAMS, *SEVERAL))
 """The fused ops that can be seen whole: the most that `units` may hold."""
 Args = tuple[Any, ...]
 

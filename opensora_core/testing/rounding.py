@@ -39,6 +39,7 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "attention": Rounding(steps=3, narrow=1),  # the weights are rounded before they meet the values
     "attention_3d": Rounding(steps=2, narrow=1),
     "conv": Rounding(steps=2),
+    "adamw_step": Rounding(steps=2),
     "value_and_grad": Rounding(steps=6, narrow=3),
     "compile": Rounding(steps=2),
     "stdit3_spatial": Rounding(steps=2, narrow=1),

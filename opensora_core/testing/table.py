@@ -98,6 +98,7 @@ _CASES = [
     OpCase("attention", s.qkv() | s.text_batch()),
     OpCase("attention_3d", s.video_tokens()),
     OpCase("conv", s.video_latents()),
+    OpCase("adamw_step", s.updates(), differentiable=False),
     OpCase("value_and_grad", s.programs(), differentiable=False),
     OpCase("compile", s.functions(), differentiable=False),
 ]

@@ -47,14 +47,12 @@ class AdamW:
     ) -> tuple[dict[str, Array], AdamState]:
         """Return new parameters and state after step number `step` (1-based), at learning rate `rate` if given."""
         rate = self.learning_rate if rate is None else rate
-        beta1, beta2 = self.betas
         p, g = flatten(ops, params), flatten(ops, {name: grads[name] for name in params})
-        g = g * clip_factor(ops, g, self.clip_norm)
-        mean = state.mean * beta1 + g * (1 - beta1)
-        square = state.square * beta2 + g * g * (1 - beta2)
-        direction = mean / (ops.sqrt(square) * (1 - beta2**step) ** -0.5 + self.eps)
-        p = p * (1 - rate * self.weight_decay) - direction * (rate / (1 - beta1**step))
-        return unflatten(ops, p, params), AdamState(mean, square)
+        clip = clip_factor(ops, g, self.clip_norm)
+        p, *moments = ops.adamw_step(
+            p, g, state.mean, state.square, step, rate, self.betas, self.eps, self.weight_decay, clip
+        )
+        return unflatten(ops, p, params), AdamState(*moments)
 
 
 def clip_factor(ops: Ops, gradient: Array, clip_norm: float) -> Array:

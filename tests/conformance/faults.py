@@ -236,6 +236,12 @@ def less_means_at_most(self, a, b):
     return np.less_equal(a, b)
 
 
+@fault("ops/adamw_step/float32/values")
+def adamw_step_decays_the_gradient(self, param, grad, mean, square, step, rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, factor=None):  # noqa: E501 # fmt: skip
+    grad = (grad + weight_decay * self.widen(param)).astype(grad.dtype)
+    return NumpyOps.adamw_step(self, param, grad, mean, square, step, rate, betas, eps, 0.0, factor)
+
+
 @fault("ops/value_and_grad/float32/values")
 def value_and_grad_forgets_half(self, fun, params):
     value, grads = NumpyOps.value_and_grad(self, fun, params)

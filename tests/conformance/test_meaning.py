@@ -52,6 +52,15 @@ def test_group_norm_silu_is_silu_of_the_group_norm(backend):
     np.testing.assert_allclose(run(backend, "group_norm_silu", x, 2, w, b), y / (1 + np.exp(-y)), rtol=1e-9)
 
 
+def test_the_first_step_of_adamw_goes_the_rate_against_the_sign(backend):
+    param, grad, none = normal(2, 3), normal(2, 3), np.zeros((2, 3))
+    ops = BACKENDS[backend]
+    new, mean, square = ops.adamw_step(*map(ops.asarray, (param, grad, none, none)), 1, 0.1, weight_decay=0.5)
+    np.testing.assert_allclose(ops.to_numpy(new), param * 0.95 - 0.1 * np.sign(grad), rtol=1e-6)
+    np.testing.assert_allclose(ops.to_numpy(mean), 0.1 * grad, rtol=1e-9)
+    np.testing.assert_allclose(ops.to_numpy(square), 0.001 * grad**2, rtol=1e-9)
+
+
 def test_a_gated_residual_lets_the_branch_in_by_its_gate(backend):
     x, branch, gate = normal(2, 3, 4), normal(2, 3, 4), normal(2, 1, 4)
     np.testing.assert_allclose(run(backend, "gated_residual", x, branch, gate), x + gate * branch, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""A step of AdamW on our CUDA kernel: every array is read once and written once."""
+"""A step of AdamW on our CUDA kernel: every array is read once and every new one written once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_BLOCKS = 4096
 
 @dataclass(frozen=True)
 class AdamWKernels:
-    """AdamW with decoupled weight decay, as `opensora_core.training.optimizer.AdamW` computes it, in place.
+    """AdamW with decoupled weight decay on one array library.
 
     xp: CuPy, or NumPy with a `get_kernel` of the emulation. get_kernel: see `launching.GetKernel`.
     """
@@ -30,32 +30,32 @@ class AdamWKernels:
         mean: Any,
         square: Any,
         step: int,
-        *,
         rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         factor: Any = None,
-        master: Any = None,
-    ) -> None:
-        """Update weights, mean, square and master, all dense and of one shape; gradients have the weights' dtype.
+    ) -> tuple[Any, Any, Any]:
+        """New weights, mean and square, dense; all arguments are of one shape, gradients of the weights' dtype.
 
-        step: its number, from 1. mean, square, master: float32; with a master, weights become its rounded copy.
-        factor: float32 array of one number that gradients are multiplied by, such as that of clipping.
-        ValueError says what does not fit.
+        step: its number, from 1. mean, square: float32. factor: float32 array of one number that gradients are
+        multiplied by, such as that of clipping. ValueError says what does not fit.
         """
         c_type(weights)
-        self._check(weights, gradients=gradients)
-        self._check(weights, np.float32, mean=mean, square=square, master=master)
+        _check(weights, weights.dtype, gradients=gradients)
+        _check(weights, np.dtype(np.float32), mean=mean, square=square)
         if factor is not None and (factor.size, factor.dtype) != (1, np.float32):
             raise ValueError(f"factor is {factor.shape} {factor.dtype.name}, not one float32")
         if step < 1:
             raise ValueError(f"step {step} is below 1")
+        new = tuple(self.xp.empty(a.shape, a.dtype) for a in (weights, mean, square))
         if not weights.size:
-            return
+            return new
         beta1, beta2 = betas
         numbers = (beta1, 1 - beta1, beta2, 1 - beta2, (1 - beta2**step) ** -0.5, eps, 1 - rate * weight_decay)
-        self._launch((weights, master, gradients, mean, square, factor), (*numbers, rate / (1 - beta1**step)))
+        dense = map(self.xp.ascontiguousarray, (weights, gradients, mean, square))
+        self._launch((*dense, *new, factor), (*numbers, rate / (1 - beta1**step)))
+        return new
 
     def _launch(self, arrays: tuple[Any, ...], numbers: tuple[float, ...]) -> None:
         """The kernel on checked arrays, in the order of its parameters."""
@@ -64,11 +64,8 @@ class AdamWKernels:
         grid = (min(ceil_div(size, THREADS), MOST_BLOCKS),)
         launch(self.get_kernel("adamw.cu", f"adamw<{c_type(arrays[0])}>"), grid, (THREADS,), args)
 
-    def _check(self, weights: Any, dtype: Any = None, **arrays: Any) -> None:
-        for name, a in {"weights": weights, **arrays}.items():
-            if a is None:
-                continue
-            wanted = weights.dtype if dtype is None or a is weights else np.dtype(dtype)
-            if a.shape != weights.shape or a.dtype != wanted or not a.flags.c_contiguous:
-                dense = "" if a.flags.c_contiguous else ", not dense"
-                raise ValueError(f"{name} is {a.shape} {a.dtype.name}{dense}; {weights.shape} {wanted.name} is wanted")
+
+def _check(weights: Any, dtype: Any, **arrays: Any) -> None:
+    for name, a in arrays.items():
+        if (a.shape, a.dtype) != (weights.shape, dtype):
+            raise ValueError(f"{name} is {a.shape} {a.dtype.name}; {weights.shape} {dtype.name} is wanted")

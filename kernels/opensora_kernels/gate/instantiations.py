@@ -92,4 +92,4 @@ def _rowwise(recorder: Recorder, dtype: np.dtype[Any]) -> None:
     activations.softmax(x)
     NormGradients(np, recorder).layer_norm(x, x)
     ConvKernels(np, recorder).conv(x, x, None, (1,), (0,))
-    AdamWKernels(np, recorder).step(x, x, statistic, statistic, 1, rate=0.1)
+    AdamWKernels(np, recorder).step(x, x, statistic, statistic, 1, 0.1)

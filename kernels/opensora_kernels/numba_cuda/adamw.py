@@ -20,13 +20,12 @@ class NumbaAdamW(AdamWKernels):
     launch: Launch = launch
 
     def _launch(self, arrays: tuple[Any, ...], numbers: tuple[float, ...]) -> None:
-        """See `AdamWKernels`; arrays: weights, master or None, gradients, mean, square, factor or None."""
-        weights, master, *moving, factor = arrays
+        """See `AdamWKernels`; arrays: weights, gradients and moments, those that they become, factor or None."""
+        weights, *others, factor = arrays
         if weights.dtype.name not in DTYPES:
             super()._launch(arrays, numbers)
             return
-        master = self.xp.empty(0, np.float32) if master is None else master.reshape(-1)
         factor = self.xp.ones(1, np.float32) if factor is None else factor.reshape(-1)
-        flat = (weights.reshape(-1), master, *(a.reshape(-1) for a in moving), factor)
+        flat = (*(a.reshape(-1) for a in (weights, *others)), factor)
         grid = (ceil_div(weights.size, THREADS),)
         self.launch(self.xp, adamw, grid, THREADS, (*flat, *map(np.float32, numbers)))

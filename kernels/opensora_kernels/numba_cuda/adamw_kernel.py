@@ -1,4 +1,4 @@
-"""A step of AdamW (Loshchilov & Hutter 2019) in place: moments, decoupled decay, one rounding of the weights."""
+"""A step of AdamW (Loshchilov & Hutter 2019): moments, decoupled decay, one rounding of the weights."""
 
 import math
 
@@ -6,8 +6,11 @@ from numba import cuda, float32
 
 
 @cuda.jit
-def adamw(weights, master, gradients, mean, square, factor, beta1, rest1, beta2, rest2, undo2, eps, keep, rate):
-    """All arrays [n] but factor [1], which gradients are multiplied by; master [0] where weights are kept alone.
+def adamw(
+    weights, gradients, mean, square, new_weights, new_mean, new_square, factor,
+    beta1, rest1, beta2, rest2, undo2, eps, keep, rate,
+):  # fmt: skip
+    """All arrays [n] but factor [1], which gradients are multiplied by.
 
     rest = 1 - beta, undo2 = (1 - beta2^step)^-1/2, keep = 1 - rate * decay, rate = learning rate / (1 - beta1^step).
     """
@@ -17,11 +20,6 @@ def adamw(weights, master, gradients, mean, square, factor, beta1, rest1, beta2,
     g = float32(gradients[i]) * factor[0]
     m = mean[i] * beta1 + g * rest1
     v = square[i] * beta2 + g * g * rest2
-    kept = master.shape[0] > 0
-    before = master[i] if kept else float32(weights[i])
-    after = before * keep - m / (math.sqrt(v) * undo2 + eps) * rate
-    mean[i] = m
-    square[i] = v
-    if kept:
-        master[i] = after
-    weights[i] = after
+    new_mean[i] = m
+    new_square[i] = v
+    new_weights[i] = float32(weights[i]) * keep - m / (math.sqrt(v) * undo2 + eps) * rate

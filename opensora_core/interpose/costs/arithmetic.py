@@ -113,6 +113,21 @@ def _conv(
     return places * (2 * math.prod(weight.shape[1:]) + (bias is not None))
 
 
+def _adamw_step(
+    param: Shaped,
+    grad: Shaped,
+    mean: Shaped,
+    square: Shaped,
+    step: int,
+    rate: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    factor: Shaped | None = None,
+) -> int:
+    return (14 + _given(factor)) * numel(param)
+
+
 def _given(*arrays: Shaped | None) -> int:
     return sum(x is not None for x in arrays)
 
@@ -146,4 +161,5 @@ FLOPS: dict[str, Formula] = {
     "attention": _attention,
     "attention_3d": _attention_3d,
     "conv": _conv,
+    "adamw_step": _adamw_step,
 }

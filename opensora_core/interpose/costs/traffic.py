@@ -110,6 +110,10 @@ def _convolved(
     return nbytes((x, weight, bias)) + conv_places(x, weight, stride, padding) * itemsize(x.dtype)
 
 
+def _updated(param: Shaped, grad: Shaped, mean: Shaped, square: Shaped, *others: Any) -> int:
+    return 2 * nbytes((param, mean, square)) + nbytes(grad) + nbytes(others)
+
+
 _VIEWS = ("reshape", "permute_dims", "broadcast_to", "slice", "stop_gradient")
 _SHAPED = (
     *UNARY, "index_add", "gelu", "silu", "softmax", "layer_norm", "rms_norm", "group_norm", "modulate",
@@ -135,4 +139,5 @@ BYTES: dict[str, Formula] = {
     "attention": _attended,
     "attention_3d": _attended_3d,
     "conv": _convolved,
+    "adamw_step": _updated,
 }

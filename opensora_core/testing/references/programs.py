@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...ops import FUSED, PRIMITIVES, Array, Function, Ops
-from . import arrays, attention, elementwise, layers
+from . import arrays, attention, elementwise, layers, optimizer
 from .extended import Numbers, Reference, floats_in
 
 STEP = 1e-200  # there is no cancellation in a complex step, so it may be as small as floats can be
@@ -67,7 +67,7 @@ def _route(name: str) -> Callable[..., Any]:
 
 
 REFERENCES: dict[str, Reference] = {"value_and_grad": value_and_grad, "compile": compile}
-for _family in (arrays, elementwise, layers, attention):
+for _family in (arrays, elementwise, layers, attention, optimizer):
     REFERENCES |= {name: getattr(_family, name) for name in (*PRIMITIVES, *FUSED) if name in vars(_family)}
 for _name in (*PRIMITIVES, *FUSED):
     if _name not in vars(ReferenceOps):

@@ -19,6 +19,7 @@ from .fused import (
     rows,
     text_batch,
     tokens,
+    updates,
     video_latents,
     video_tokens,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "scatters",
     "text_batch",
     "tokens",
+    "updates",
     "video_latents",
     "video_tokens",
 ]

@@ -162,6 +162,19 @@ def video_latents() -> st.SearchStrategy[Call]:
     return strategy(build)
 
 
+def updates() -> st.SearchStrategy[Call]:
+    """adamw_step's arguments: parameters and gradients of any shape, float32 moments, none of a factor or one."""
+
+    def build(s: Source) -> Call:
+        shape = s.shape()
+        mean, square = (x.astype(np.float32) for x in (s.unit(*shape), np.square(s.away_from_zero(*shape))))
+        numbers = (s.size(1, 50), s.pick(1e-3, 0.1), s.pick((0.9, 0.98), (0.9, 0.999)), s.pick(1e-8, 1e-15))
+        factor = s.pick(None, np.asarray(np.abs(s.unit()), np.float32))
+        return s.call(s.normal(*shape), s.unit(*shape), mean, square, *numbers, s.pick(0.0, 0.1), factor)
+
+    return strategy(build)
+
+
 def programs() -> st.SearchStrategy[Call]:
     """(fun, params) of value_and_grad: a small network with a loss; one parameter is not used."""
 

@@ -10,6 +10,7 @@ from opensora_core.dit.config import STDiT3Config
 from opensora_core.errors import InvalidInputError
 from opensora_core.module import to_backend
 from opensora_core.nn.init import RandomInit
+from opensora_core.training.optimizer import AdamW
 from tests.backends.cuda.fake import NUMPY, close, random
 
 
@@ -101,6 +102,22 @@ def test_a_block_of_the_model_launches_the_gated_residual(ops, launches):
     gated, again = ops.gated_residual(x, x, modulation[:, :, 0]), x + modulation[:, :, 0] * x
     close(ops, gated, ops.to_numpy(again), "float32")
     assert launches == ["modulate<float, 1>"]
+
+
+def test_a_step_of_the_optimizer_is_one_launch(ops, launches):
+    (p, p64), (g, g64) = random(ops, "float32", 3, 5), random(ops, "float32", 3, 5, seed=1)
+    params, wide, adam = {"w": p}, {"w": p64}, AdamW(weight_decay=0.1)
+    state, wide_state = adam.init(ops, params), adam.init(NUMPY, wide)
+    for step in (1, 2):
+        params, state = adam.update(ops, params, {"w": g}, state, step, rate=0.1)
+        wide, wide_state = adam.update(NUMPY, wide, {"w": g64}, wide_state, step, rate=0.1)
+    close(ops, params["w"], wide["w"], "float32")
+    assert launches == ["adamw<float>"] * 2
+    close(ops, p, p64, "float32")  # is what it was
+    half, _ = random(ops, "bfloat16", 7)
+    new, _, _ = ops.adamw_step(half, half, *(ops.full((7,), 0.0),) * 2, 1, 0.0)
+    assert launches[2:] == ["adamw<__nv_bfloat16>"]
+    np.testing.assert_array_equal(ops.to_numpy(new), ops.to_numpy(half))
 
 
 def test_a_recorded_norm_is_replayed(ops):

@@ -69,9 +69,9 @@ FAULTS = [
     # ------------------------------------------------------------ AdamW and the norms' gradients
     ("decay of the gradient", ADAMW, "* keep - m", "- m"),
     ("no clipping", ADAMW, "to_float(gradients[i]) * clip", "to_float(gradients[i])"),
-    ("moments of each other", ADAMW, "mean[i] = m, square[i] = v;", "mean[i] = v, square[i] = m;"),
+    ("moments of each other", ADAMW, "new_mean[i] = m, new_square[i] = v;", "new_mean[i] = v, new_square[i] = m;"),
     ("epsilon inside the root", ADAMW, "sqrtf(v) * undo2 + eps", "sqrtf(v + eps) * undo2"),
-    ("the master is not kept", ADAMW, "if (master) master[i] = p;", ""),
+    ("the weights stay", ADAMW, "new_weights[i] = from_float<T>(to_float(weights[i]) * keep", "new_weights[i] = from_float<T>(to_float(weights[i])); from_float<T>(to_float(weights[i]) * keep"),
     ("a weight too many", ADAMW, "i < n;", "i <= n;"),
     ("a block's weights only", ADAMW, "i += gridDim.x * 256ll)", "i += n)"),
     ("gradients' mean is kept", BACKWARD, "flow - sum_g - y * sum_gy", "flow - y * sum_gy"),
