@@ -4,8 +4,7 @@ import pytest
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_backends.torch_ops import TorchOps
 from opensora_core.errors import InvalidInputError, ProtocolError
-from opensora_core.interpose import Box, Interposer
-from opensora_core.ops import FUSED
+from opensora_core.interpose import WHOLE, Box, Interposer
 
 
 class Recorder(Interposer):
@@ -88,7 +87,7 @@ def test_values_refuse_what_the_language_has_no_word_for():
 
 def test_fused_ops_are_seen_whole_only_as_units():
     args = (X, X[:, :1], X[:, 1:2])
-    inside, whole = Recorder(NumpyOps()), Recorder(NumpyOps(), units=FUSED[:-2])
+    inside, whole = Recorder(NumpyOps()), Recorder(NumpyOps(), units=WHOLE)
     np.testing.assert_allclose(
         inside.to_numpy(inside.modulate(*args)), whole.to_numpy(whole.modulate(*args)), rtol=1e-5, atol=1e-6
     )
