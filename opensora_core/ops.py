@@ -159,6 +159,15 @@ class Ops(Primitives):
         return self.astype(self.reshape(stacked, x.shape), x.dtype)
 
     @fused
+    def rms_norm_rotary(self, x: Array, weight: Array, cos: Array, sin: Array, eps: float = 1e-6) -> Array:
+        """rotary(rms_norm(x, weight), cos, sin): queries or keys [..., L, D] made ready for attention.
+
+        weight [D]; cos, sin as in `rotary`. For tokens that do not lie in one packed `qkv`, as those of text and video
+        side by side, each with norms of their own (Open-Sora v2.0); `attention_3d` does the same for those that do.
+        """
+        return self.rotary(self.rms_norm(x, weight, eps), cos, sin)
+
+    @fused
     def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
         """softmax(q kᵀ · scale) v (Vaswani et al. 2017); q [..., L, D], k and v [..., M, D].
 
@@ -200,12 +209,7 @@ class Ops(Primitives):
         rows = {"spatial": (B, T, H, S, D), "temporal": (B, S, H, T, D), "full": (B, H, T * S, D)}[pattern]
         packed = self.permute_dims(qkv, order)
         q, k, v = (self.reshape(packed[i], rows) for i in range(3))
-        if q_norm is not None:
-            q = self.rms_norm(q, q_norm)
-        if k_norm is not None:
-            k = self.rms_norm(k, k_norm)
-        if cos is not None:
-            q, k = self.rotary(q, cos, sin), self.rotary(k, cos, sin)
+        q, k = (_prepared(self, x, weight, cos, sin) for x, weight in ((q, q_norm), (k, k_norm)))
         out = self.permute_dims(self.attention(q, k, v), back)
         return self.reshape(out, (B, T, S, H, D))
 
@@ -294,6 +298,15 @@ class Ops(Primitives):
     def compile(self, fun: Function) -> Function:
         """Return a function of arrays that computes the same, faster where the backend can; here `fun` itself."""
         return fun
+
+
+def _prepared(ops: Ops, x: Array, weight: Array | None, cos: Array | None, sin: Array | None) -> Array:
+    """Queries or keys after those of norm and rope that there are."""
+    if weight is not None and cos is not None:
+        return ops.rms_norm_rotary(x, weight, cos, sin)
+    if weight is not None:
+        return ops.rms_norm(x, weight)
+    return x if cos is None else ops.rotary(x, cos, sin)
 
 
 def _offsets(kernel: Sequence[int]) -> list[tuple[int, ...]]:

@@ -79,10 +79,16 @@ class FusedByKernels(Ops):
 
     def rotary(self, x: Array, cos: Array, sin: Array) -> Array:
         self._same_device("rotary", x, cos, sin)
-        halves = (*x.shape[:-1], x.shape[-1] // 2)
-        if not (all(is_vectors(t.shape, halves) for t in (cos, sin)) and self._chosen("rotary", x)):
+        if not (_are_tables(x, cos, sin) and self._chosen("rotary", x)):
             return super().rotary(x, cos, sin)
         return self._rotary.rotary(x, cos, sin)
+
+    def rms_norm_rotary(self, x: Array, weight: Array, cos: Array, sin: Array, eps: float = 1e-6) -> Array:
+        self._same_device("rms_norm_rotary", x, weight, cos, sin)
+        fits = weight.shape == x.shape[-1:] and _are_tables(x, cos, sin)
+        if not (fits and self._chosen("rms_norm_rotary", x, weight)):
+            return super().rms_norm_rotary(x, weight, cos, sin, eps)
+        return self._rotary.rms_norm_rotary(x, weight, cos, sin, eps)
 
     def conv(
         self,
@@ -139,3 +145,9 @@ class FusedByKernels(Ops):
         """Whether there is a kernel for arrays of these dtypes, which must be one."""
         dtypes = dict.fromkeys(self.dtype_name(x) for x in arrays)
         return self._kernels.choose(op, " and ".join(dtypes), **layout).kernel is not None
+
+
+def _are_tables(x: Array, cos: Array, sin: Array) -> bool:
+    """Whether rotary tables have a number for each pair of x's channels, and broadcast along all else."""
+    halves = (*x.shape[:-1], x.shape[-1] // 2)
+    return all(is_vectors(t.shape, halves) for t in (cos, sin))

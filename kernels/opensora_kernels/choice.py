@@ -105,7 +105,7 @@ KERNELS = (  # of one op in the order of preference
     *(Kernel("group_norm", op, "group_norm_silu.cu", longest=2**30 - 1) for op in ("group_norm", "group_norm_silu")),
     *(Kernel("activate", op, "activations.cu") for op in ("gelu", "silu")),
     Kernel("softmax", "softmax", "softmax.cu"),
-    Kernel("qk_norm_rope", "rotary", "qk_norm_rope.cu"),
+    *(Kernel("qk_norm_rope", op, "qk_norm_rope.cu") for op in ("rotary", "rms_norm_rotary")),
     Kernel("adamw", "adamw_step", "adamw.cu"),
     Kernel("conv3d", "conv", "conv3d.cu", longest=2**30),
     *(

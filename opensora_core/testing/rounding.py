@@ -36,6 +36,7 @@ ROUNDING = {  # an op that is not here rounds once, its result
     "group_norm_silu": Rounding(steps=2, narrow=1),
     "modulate": Rounding(steps=2),
     "rotary": Rounding(steps=1),
+    "rms_norm_rotary": Rounding(steps=2, narrow=1),
     "attention": Rounding(steps=3, narrow=1),  # the weights are rounded before they meet the values
     "attention_3d": Rounding(steps=2, narrow=1),
     "conv": Rounding(steps=2),

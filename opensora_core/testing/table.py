@@ -95,6 +95,7 @@ _CASES = [
     OpCase("modulate", s.modulations()),
     OpCase("gated_residual", s.branches()),
     OpCase("rotary", s.rotations()),
+    OpCase("rms_norm_rotary", s.rotations(normed=True)),
     OpCase("attention", s.qkv() | s.text_batch()),
     OpCase("attention_3d", s.video_tokens()),
     OpCase("conv", s.video_latents()),

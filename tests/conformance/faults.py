@@ -190,6 +190,11 @@ def rotary_pairs_halves(self, x, cos, sin):
     return np.concatenate([first * cos - second * sin, second * cos + first * sin], -1).astype(x.dtype)
 
 
+@fault("ops/rms_norm_rotary/float32/values")
+def rms_norm_rotary_turns_before_the_weight(self, x, weight, cos, sin, eps=1e-6):
+    return self.rms_norm(self.rotary(x, cos, sin), weight, eps)
+
+
 @fault("ops/attention/float32/values")
 def attention_forgets_the_scale(self, q, k, v, mask=None, scale=None):
     return Ops.attention(self, q, k, v, mask, 1.0 if scale is None else scale)

@@ -86,6 +86,7 @@ FEATURES = {
     "rotary": KINDS_OF_NUMBERS
     | {f"length {n}": size(-2, n) for n in (1, *PRIMES)}
     | {f"head dim {n}": size(-1, n) for n in (2, 72, 128)},
+    "rms_norm_rotary": KINDS_OF_NUMBERS | {f"head dim {n}": size(-1, n) for n in (2, 72, 128)},
     "attention": KINDS_OF_NUMBERS
     | {f"batch {n}": size(0, n) for n in range(4)}
     | {f"{n} queries": size(-2, n) for n in (1, *PRIMES)}

@@ -80,8 +80,12 @@ ONE_LINE_A_RULE = [
     ("group_norm", lambda o, x, w, b: o.group_norm(x, 2, w, b), normal(2, 4, 3), normal(4), normal(4)),
     ("group_norm_silu", lambda o, x, w, b: o.group_norm_silu(x, 2, w, b), normal(2, 4, 3), normal(4), normal(4)),
     ("rotary", lambda o, x, c, s: o.rotary(x * x, c, s), normal(2, 3, 4), normal(3, 2), normal(3, 2)),
+    (
+        "rms_norm_rotary",
+        lambda o, x, w, c, s: o.rms_norm_rotary(x, w, c, s), normal(2, 3, 4), normal(4), normal(3, 2), normal(3, 2),
+    ),
     ("attention_3d", lambda o, x: o.attention_3d(x, "temporal"), normal(1, 3, 2, 3, 1, 2)),
-    ("adamw_step", lambda o, p, g, m, v: o.adamw_step(p, g, m, v, 2, 0.1)[0] * m, *normal(3, 2), *positive(2, 2) + 1),
+    ("adamw_step", lambda o, p, g, m, v: o.adamw_step(p, g, m, v, 2, 0.1)[0] * m, *normal(2, 2), *positive(2, 2)),
     ("conv", lambda o, x, w, b: o.conv(x, w, b, (2, 1), (1, 0)), normal(2, 2, 3, 4), normal(2, 2, 3, 2), normal(2)),
 ]  # fmt: skip
 IDS = [f"{name}-{i}" for i, (name, *_) in enumerate(ONE_LINE_A_RULE)]

@@ -61,6 +61,14 @@ def test_the_first_step_of_adamw_goes_the_rate_against_the_sign(backend):
     np.testing.assert_allclose(ops.to_numpy(square), 0.001 * grad**2, rtol=1e-9)
 
 
+def test_queries_are_normed_and_then_turned(backend):
+    x, weight, angle = normal(2, 3, 6), normal(6), normal(3, 3)
+    y = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * weight
+    turned = (y[..., 0::2] + 1j * y[..., 1::2]) * np.exp(1j * angle)
+    got = run(backend, "rms_norm_rotary", x, weight, np.cos(angle), np.sin(angle))
+    np.testing.assert_allclose(got[..., 0::2] + 1j * got[..., 1::2], turned, rtol=1e-9)
+
+
 def test_a_gated_residual_lets_the_branch_in_by_its_gate(backend):
     x, branch, gate = normal(2, 3, 4), normal(2, 3, 4), normal(2, 1, 4)
     np.testing.assert_allclose(run(backend, "gated_residual", x, branch, gate), x + gate * branch, rtol=1e-12)

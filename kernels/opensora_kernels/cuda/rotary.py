@@ -28,6 +28,13 @@ class RotaryKernels:
 
     def rotary(self, x: Any, cos: Any, sin: Any) -> Any:
         """Turn the pairs (2k, 2k+1) of x [..., D]; cos and sin are broadcastable to x[..., ::2]."""
+        return self._rows(x, None, cos, sin, 0.0)
+
+    def rms_norm_rotary(self, x: Any, weight: Any, cos: Any, sin: Any, eps: float = 1e-6) -> Any:
+        """RMS norm of x [..., D] times weight [D], and then `rotary`."""
+        return self._rows(x, _vector(self.xp, weight, x.dtype), cos, sin, eps)
+
+    def _rows(self, x: Any, weight: Any, cos: Any, sin: Any, eps: float) -> Any:
         c_type(x)
         out = self.xp.empty(x.shape, x.dtype)
         if x.size == 0:
@@ -37,8 +44,8 @@ class RotaryKernels:
         if D % 2:
             raise ValueError(f"rope turns pairs of channels; {D} are odd")
         tables = [self._table(t, (*x.shape[:-1], D // 2), sizes) for t in (cos, sin)]
-        x = self.xp.ascontiguousarray(x).reshape((*sizes, D))
-        self._launch(x, out.reshape(x.shape), None, None, *tables, 0.0)
+        x = dense_rows(self.xp, x).reshape((*sizes, D))
+        self._launch(x, out.reshape(x.shape), weight, None, *tables, eps)
         return out
 
     def qk_norm_rope(

@@ -81,6 +81,10 @@ def _rotary(x: Shaped, cos: Shaped, sin: Shaped) -> int:
     return 3 * numel(x)
 
 
+def _rms_norm_rotary(x: Shaped, weight: Shaped, cos: Shaped, sin: Shaped, eps: float = 1e-6) -> int:
+    return _rms_norm(x, weight) + _rotary(x, cos, sin)
+
+
 def _attention(q: Shaped, k: Shaped, v: Shaped, mask: Shaped | None = None, scale: float | None = None) -> int:
     pairs = math.prod(np.broadcast_shapes(q.shape[:-2], k.shape[:-2])) * q.shape[-2] * k.shape[-2]
     return numel(q) + pairs * (2 * q.shape[-1] + 5 + 2 * v.shape[-1])
@@ -158,6 +162,7 @@ FLOPS: dict[str, Formula] = {
     "modulate": _modulate,
     "gated_residual": _gated_residual,
     "rotary": _rotary,
+    "rms_norm_rotary": _rms_norm_rotary,
     "attention": _attention,
     "attention_3d": _attention_3d,
     "conv": _conv,

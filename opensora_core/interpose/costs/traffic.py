@@ -117,7 +117,7 @@ def _updated(param: Shaped, grad: Shaped, mean: Shaped, square: Shaped, *others:
 _VIEWS = ("reshape", "permute_dims", "broadcast_to", "slice", "stop_gradient")
 _SHAPED = (
     *UNARY, "index_add", "gelu", "silu", "softmax", "layer_norm", "rms_norm", "group_norm", "modulate",
-    "group_norm_silu", "gated_residual", "rotary",
+    "group_norm_silu", "gated_residual", "rotary", "rms_norm_rotary",
 )  # fmt: skip
 
 BYTES: dict[str, Formula] = {

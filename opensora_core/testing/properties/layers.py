@@ -102,6 +102,7 @@ def a_batch_may_be_split(ops: Ops, inputs: Inputs) -> Pairs:
     yield from _split(ops, x, lambda v: ops.modulate(v, v, v))
     yield from _split(ops, x, lambda v: ops.gated_residual(v, v, weight))
     yield from _split(ops, x, lambda v: ops.rotary(v, cos, sin))
+    yield from _split(ops, x, lambda v: ops.rms_norm_rotary(v, weight, cos, sin))
     yield from _split(ops, x, lambda v: ops.attention(v, v, v))
     yield from _split(ops, x, lambda v: ops.conv(v, kernel))
     yield from _split(ops, qkv, lambda v: ops.attention_3d(v, "spatial"))

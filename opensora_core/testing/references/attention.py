@@ -16,6 +16,12 @@ def rotary(x: Numbers, cos: Numbers, sin: Numbers) -> Any:
 
 
 @extended
+def rms_norm_rotary(x: Numbers, weight: Numbers, cos: Numbers, sin: Numbers, eps: float = 1e-6) -> Any:
+    """A row over its root mean square, times the weight, as complex numbers turned."""
+    return _turn(x * weight / np.sqrt(np.mean(x**2, axis=-1, keepdims=True) + eps), cos, sin)
+
+
+@extended
 def attention(q: Numbers, k: Numbers, v: Numbers, mask: Numbers | None = None, scale: float | None = None) -> Any:
     """Each query by itself: the values of the keys it may see, weighted by e^(q·k scale); zeros if it sees none."""
     batch = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])

@@ -81,14 +81,15 @@ def branches() -> st.SearchStrategy[Call]:
     return strategy(build)
 
 
-def rotations() -> st.SearchStrategy[Call]:
-    """Rotary's (x [..., L, D], cos and sin [L, D/2] of float32 angles)."""
+def rotations(normed: bool = False) -> st.SearchStrategy[Call]:
+    """Rotary's (x [..., L, D], cos and sin [L, D/2] of float32 angles), with an RMS norm's weight [D] after x."""
 
     def build(s: Source) -> Call:
         L, half = s.length(), s.pick(1, 2, 3, 4, 36, 64)
         angles = s.rng.uniform(0, 100, (L, half))
         x = s.normal(*s.shape(max_dims=2), L, 2 * half)
-        return s.call(x, np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
+        weight = [s.unit(2 * half)] if normed else []
+        return s.call(x, *weight, np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
 
     return strategy(build)
 

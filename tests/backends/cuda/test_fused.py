@@ -50,7 +50,10 @@ def test_rope_is_one_launch_whatever_the_tables_dtype(ops, launches):
     cos, sin = np.cos(angles), np.sin(angles)
     got = ops.rotary(x, ops.asarray(cos), ops.asarray(sin.astype(np.float32)))
     close(ops, got, NUMPY.rotary(x64, cos, sin), "bfloat16")
-    assert [name.partition("<")[0] for name in launches] == ["qk_norm_rope"]
+    weight, weight64 = random(ops, "bfloat16", 8, seed=1)
+    got = ops.rms_norm_rotary(x, weight * 0.5, ops.asarray(cos), ops.asarray(sin))
+    close(ops, got, NUMPY.rms_norm_rotary(x64, weight64 * 0.5, cos, sin), "bfloat16")
+    assert [name.partition("<")[0] for name in launches] == ["qk_norm_rope"] * 2
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -138,6 +138,17 @@ def test_rotary(emulated, t, D):
     for shape in ((5, D), (2, 3, 5, D), (2, 1, 2, 3, 5, D)):
         x, (cos, sin) = draw(rng, shape, DTYPES[t]), map(guarded, tables(rng, 5, D))
         assert_right(kernels.rotary(x, cos, sin), "rotary", x, cos, sin)
+        weight = draw(rng, D, x.dtype)
+        assert_right(kernels.rms_norm_rotary(x, weight, cos, sin), "rms_norm_rotary", x, weight, cos, sin)
+        turned = x.swapaxes(0, -2)  # read where it lies
+        assert_right(
+            kernels.rms_norm_rotary(turned, weight, cos[:1], sin[:1]),
+            "rms_norm_rotary",
+            turned,
+            weight,
+            cos[:1],
+            sin[:1],
+        )
 
 
 def prepared(x, weight, cos, sin, eps=1e-6):
