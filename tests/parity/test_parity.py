@@ -55,7 +55,7 @@ def test_a_backend_beside_itself_shows_no_difference(nano):
     ("candidate", "ops", "module"),
     [
         (wrong.WrongEps, ["attention_3d", "rms_norm"], "denoiser.spatial_blocks.0.attn"),
-        (wrong.WrongRotary, ["attention_3d", "rotary"], "denoiser.temporal_blocks.0.attn"),
+        (wrong.WrongRotary, ["attention_3d", "rms_norm_rotary", "rotary"], "denoiser.temporal_blocks.0.attn"),
         (wrong.WrongSqrt, ["attention_3d", "rms_norm", "sqrt"], "denoiser.spatial_blocks.0.attn"),
     ],
 )
@@ -84,7 +84,7 @@ def test_the_first_wrong_op_is_named_with_its_place_and_zoom_goes_to_the_bottom_
 
 def test_a_wrong_reference_is_found_out(nano):
     report = parity(wrong.WrongEps(), NumpyOps(), model=nano, zoom=True, **STEPS)
-    assert blame(report.first) == ["attention_3d", "rms_norm"]
+    assert blame(report.first) == ["attention_3d", "rms_norm_rotary", "rms_norm"]
     assert report.first.errors.guilty == "reference"
     assert "the reference is to blame" in "\n".join(report.verdict())
 
@@ -196,7 +196,7 @@ def test_the_report_as_data_has_every_number(nano):
     told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert (told["ok"], told["mode"], told["dtype"]) == (False, "own", "float32")
     assert told["settings"]["seed"] == 4
-    assert told["first"]["inside"]["inside"]["op"] == "sqrt"
+    assert told["first"]["inside"]["inside"]["inside"]["op"] == "sqrt"
     assert told["first"]["errors"]["guilty"] == "candidate"
     assert {row["name"] for row in told["by_op"]} == set(report.drift.by_op)
     assert told["ops"] == sum(row["calls"] for row in told["by_block"])
