@@ -18,6 +18,7 @@ from opensora_core.ops import FUSED, HALF, PATTERNS, PRIMITIVES, Array, Axis, DT
 from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
+from opensora_kernels.cuda.group_norm_gradients import GroupNormGradients
 from opensora_kernels.cuda.index_add import index_add
 from opensora_kernels.cuda.norm_gradients import NormGradients
 
@@ -77,6 +78,7 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         self._attention_gradients = AttentionGradients(self.xp, self._kernels.get)
         self._norms = who.norms(self.xp, self._kernels.get)
         self._norm_gradients = NormGradients(self.xp, self._kernels.get)
+        self._group_norm_gradients = GroupNormGradients(self.xp, self._kernels.get)
         self._activations = ActivationKernels(self.xp, self._kernels.get)
         self._rotary = who.rotary(self.xp, self._kernels.get)
         self._conv = who.conv(self.xp, self._kernels.get)

@@ -110,7 +110,11 @@ KERNELS = (  # of one op in the order of preference
     Kernel("conv3d", "conv", "conv3d.cu", longest=2**30),
     *(
         Kernel("modulate_backward", f"{op} gradient", "modulate_backward.cu", longest=12672)
-        for op in ("rms_norm", "modulate")
+        for op in ("layer_norm", "rms_norm", "modulate")
+    ),
+    *(
+        Kernel("group_norm_to_x", f"{op} gradient", "group_norm_backward.cu", longest=2**30 - 1)
+        for op in ("group_norm", "group_norm_silu")
     ),
 )
 

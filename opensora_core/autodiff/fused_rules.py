@@ -77,26 +77,6 @@ def softmax(ops: Ops, ans: Array, x: Array, axis: int) -> Sequence[Back]:
 
 
 @fused_rule
-def modulate(ops: Ops, ans: Array, x: Array, shift: Array, scale: Array, eps: float) -> Sequence[Back]:
-    """Keeps x alone of the layer norm (the composition keeps x - mean, the norm and its product)."""
-    to_shift, to_scale = fit(ops, shift), fit(ops, scale)
-    n = 1.0 / x.shape[-1]
-
-    def mean(a: Array) -> Array:
-        return ops.sum(a, axis=-1, keepdims=True) * n
-
-    def back_x(g: Array) -> Array:
-        w = ops.widen(x)
-        centred = w - mean(w)
-        deviation = ops.sqrt(mean(centred * centred) + eps)
-        y = centred / deviation
-        g = ops.widen(g) * (1.0 + ops.widen(scale))
-        return ops.astype((g - mean(g) - y * mean(g * y)) / deviation, x.dtype)
-
-    return back_x, to_shift, lambda g: to_scale(ops.widen(g) * ops.widen(ops.layer_norm(x, eps=eps)))
-
-
-@fused_rule
 def gated_residual(ops: Ops, ans: Array, x: Array, branch: Array, gate: Array) -> Sequence[Back]:
     to_branch, to_gate = fit(ops, branch), fit(ops, gate)
     return (
@@ -107,24 +87,23 @@ def gated_residual(ops: Ops, ans: Array, x: Array, branch: Array, gate: Array) -
 
 
 @fused_rule
-def rms_norm(ops: Ops, ans: Array, x: Array, weight: Array, eps: float) -> Sequence[Back]:
-    to_weight = fit(ops, weight)
-    n = 1.0 / x.shape[-1]
+def rotary(ops: Ops, ans: Array, x: Array, cos: Array, sin: Array) -> Sequence[Back]:
+    """Turns the gradient back: a rotation's transpose is that by the other angle."""
+    to_cos, to_sin = fit(ops, cos), fit(ops, sin)
 
-    def root(w: Array) -> Array:
-        return ops.sqrt(ops.sum(w * w, axis=-1, keepdims=True) * n + eps)
+    def pairs(a: Array) -> tuple[Array, Array]:
+        w = ops.widen(a)
+        return w[..., 0::2], w[..., 1::2]
 
-    def back_x(g: Array) -> Array:
-        g, w = ops.widen(g * weight), ops.widen(x)
-        r = root(w)
-        y = w / r
-        return ops.astype((g - y * (ops.sum(g * y, axis=-1, keepdims=True) * n)) / r, x.dtype)
+    def back_cos(g: Array) -> Array:
+        (g_even, g_odd), (even, odd) = pairs(g), pairs(x)
+        return to_cos(g_even * even + g_odd * odd)
 
-    def back_weight(g: Array) -> Array:
-        w = ops.widen(x)
-        return to_weight(g * ops.astype(w / root(w), x.dtype))
+    def back_sin(g: Array) -> Array:
+        (g_even, g_odd), (even, odd) = pairs(g), pairs(x)
+        return to_sin(g_odd * even - g_even * odd)
 
-    return back_x, back_weight
+    return lambda g: ops.rotary(g, cos, -sin), back_cos, back_sin
 
 
 @fused_rule

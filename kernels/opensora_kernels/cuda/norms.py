@@ -14,6 +14,7 @@ HELD = (1, 4, 9, 16)  # how many times four channels a lane may keep; nine are D
 ROWS = 4  # of a block
 INDICES = range(2**31)
 GROUP_THREADS = 256
+GROUP_SHARED = 4 * GROUP_THREADS // 32
 PIECE = GROUP_THREADS * 32  # elements of a group that a block holds at once
 MOST_CHUNKS = 512  # into which a group is cut
 GROUP_LENGTHS = range(2**30)
@@ -57,35 +58,20 @@ class NormKernels:
         self, x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-6, *, silu: bool = False
     ) -> Any:
         """Normalise x [B, C, ...] over each of `groups` equal runs of channels, then weight and bias [C], then SiLU."""
-        _check_alike(x)
-        B, C = x.shape[:2]
-        if C % groups or any(a is not None and (a.shape, a.dtype) != ((C,), x.dtype) for a in (weight, bias)):
-            raise ValueError(f"{C} channels of {x.dtype.name} in {groups} groups want weights [{C}] of the same dtype")
-        places = math.prod(x.shape[2:])
-        length = C // groups * places
-        if length not in GROUP_LENGTHS:
-            raise ValueError(f"{length} elements a group are more than {GROUP_LENGTHS[-1]}")
+        length = check_groups(x, groups, weight, bias)
         out = self.xp.empty(x.shape, x.dtype)
         if x.size == 0:
             return out
         x = self.xp.ascontiguousarray(x)
-        aligned = np.int32(length % 4 == 0 and is_aligned(x, 4 * x.itemsize))
         weight, bias = (None if a is None else self.xp.ascontiguousarray(a) for a in (weight, bias))
-        pieces = ceil_div(ceil_div(length, PIECE), MOST_CHUNKS)  # of a chunk
-        chunks = ceil_div(length, PIECE * pieces)
-        grid, shared = (B * groups * chunks,), 4 * GROUP_THREADS // 32
-        cut = tuple(map(np.int32, (chunks, pieces)))
-        spreads = None
-        if chunks > 1:
-            spreads = self.xp.empty((B * groups, chunks, 2), np.float32)
-            kernel = self.get_kernel("group_norm_silu.cu", f"group_norm_sums<{c_type(x)}>")
-            launch(kernel, grid, (GROUP_THREADS,), (x, spreads, np.int32(length), *cut, aligned), shared)
+        chunks, pieces = _cut(length)
+        rows, channels = x.shape[0] * groups, x.shape[1] // groups
+        spreads = spreads_of(self.xp, self.get_kernel, x, rows, length)[0] if chunks > 1 else None
         kernel = self.get_kernel("group_norm_silu.cu", f"group_norm<{c_type(x)}>")
-        sizes = map(np.int32, (length, places, groups, C // groups))
         arrays = (x, out, *map(optional, (weight, bias, spreads)))
-        launch(
-            kernel, grid, (GROUP_THREADS,), (*arrays, *sizes, *cut, np.float32(eps), np.int32(silu), aligned), shared
-        )
+        sizes = map(np.int32, (length, length // channels, groups, channels, chunks, pieces))
+        args = (*arrays, *sizes, np.float32(eps), np.int32(silu), _in_fours(x, length))
+        launch(kernel, (rows * chunks,), (GROUP_THREADS,), args, GROUP_SHARED)
         return out
 
     def _normalise(
@@ -133,6 +119,39 @@ class NormKernels:
             return None
         a = dense_rows(self.xp, a, alignment)
         return self.xp.broadcast_to(a, (*lead, a.shape[-1])).reshape((*sizes, a.shape[-1]))
+
+
+def check_groups(x: Any, groups: int, *vectors: Any) -> int:
+    """Elements of a group of x [B, C, ...]; ValueError unless groups and vectors [C] fit it."""
+    _check_alike(x)
+    C = x.shape[1]
+    if C % groups or any(a is not None and (a.shape, a.dtype) != ((C,), x.dtype) for a in vectors):
+        raise ValueError(f"{C} channels of {x.dtype.name} in {groups} groups want weights [{C}] of the same dtype")
+    length = C // groups * math.prod(x.shape[2:])
+    if length not in GROUP_LENGTHS:
+        raise ValueError(f"{length} elements a group are more than {GROUP_LENGTHS[-1]}")
+    return length
+
+
+def spreads_of(xp: Any, get_kernel: GetKernel, x: Any, rows: int, length: int) -> tuple[Any, int]:
+    """Mean and squared distances to it [rows, chunks, 2] of every group's chunks, and how long all but the last are."""
+    chunks, pieces = _cut(length)
+    spreads = xp.empty((rows, chunks, 2), np.float32)
+    kernel = get_kernel("group_norm_silu.cu", f"group_norm_sums<{c_type(x)}>")
+    args = (x, spreads, *map(np.int32, (length, chunks, pieces)), _in_fours(x, length))
+    launch(kernel, (rows * chunks,), (GROUP_THREADS,), args, GROUP_SHARED)
+    return spreads, pieces * PIECE
+
+
+def _cut(length: int) -> tuple[int, int]:
+    """Into how many chunks a group is cut, each of how many pieces."""
+    pieces = ceil_div(ceil_div(length, PIECE), MOST_CHUNKS)
+    return ceil_div(length, PIECE * pieces), pieces
+
+
+def _in_fours(x: Any, length: int) -> np.int32:
+    """Whether groups may be read four elements at once."""
+    return np.int32(length % 4 == 0 and is_aligned(x, 4 * x.itemsize))
 
 
 def _held(D: int) -> int:

@@ -13,6 +13,7 @@ from ..cuda.adamw import AdamWKernels
 from ..cuda.attention import AttentionKernels
 from ..cuda.attention_backward import AttentionGradients
 from ..cuda.conv import ConvKernels
+from ..cuda.group_norm_gradients import GroupNormGradients
 from ..cuda.index_add import index_add
 from ..cuda.launching import C_TYPES
 from ..cuda.norm_gradients import NormGradients
@@ -90,6 +91,7 @@ def _rowwise(recorder: Recorder, dtype: np.dtype[Any]) -> None:
     x, statistic = np.ones((1, 1, 8), dtype), np.zeros((1, 1, 8), np.float32)
     activations.gelu(x)
     activations.softmax(x)
+    GroupNormGradients(np, recorder).gradients(x, x, 1)
     NormGradients(np, recorder).layer_norm(x, x)
     ConvKernels(np, recorder).conv(x, x, None, (1,), (0,))
     AdamWKernels(np, recorder).step(x, x, statistic, statistic, 1, 0.1)

@@ -9,6 +9,8 @@ from opensora_core.autodiff import Autodiff
 from opensora_kernels.cupy_on_cpu import STATE
 from tests.backends.cuda.fake import NUMPY
 
+GROUP_BACKWARD = ["group_norm_sums", "group_norm_backward_sums", "group_norm_to_x"]
+
 
 def loss(mask=None, scale=None):
     def fun(o, p):
@@ -83,6 +85,35 @@ def test_the_same_gradient_has_the_same_bits(ops):
     first, second = (gradients(ops, host, loss()) for _ in range(2))
     for x, y in zip(first, second, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "forward", "backward"),
+    [
+        ("layer_norm", "xwb", "modulate", ["modulate_backward"]),
+        ("layer_norm", "x", "modulate", ["modulate_backward"]),
+        ("rotary", "xcs", "qk_norm_rope", ["qk_norm_rope"]),
+        ("group_norm", "xwb", "group_norm", GROUP_BACKWARD),
+        ("group_norm_silu", "xwb", "group_norm", GROUP_BACKWARD),
+    ],
+)
+def test_gradients_of_norms_and_rope_are_by_kernels(ops, op, args, forward, backward):
+    rng = np.random.default_rng(1)
+    channels = (6,) if op.startswith("group") else (8,)
+    shapes = {"x": (2, 6, 8), "w": channels, "b": channels, "c": (6, 4), "s": (6, 4)}
+    host = {name: rng.standard_normal(shapes[name]).astype(np.float32) for name in args}
+
+    def fun(o, p):
+        x, *others = (p[name] if name in p else o.asarray(host[name]) for name in args)
+        out = getattr(o, op)(x, *([3] if op.startswith("group") else []), *others)
+        return o.sum(out * out * out)
+
+    tracked = {name: x for name, x in host.items() if name not in "cs"}
+    STATE.launches.clear()
+    got, want = gradients(ops, tracked, fun), gradients(NUMPY, tracked, fun)
+    for x, y in zip(got, want, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-3)
+    assert [name.partition("<")[0] for name in STATE.launches] == [forward, *backward]
 
 
 @pytest.mark.parametrize("op", ["rms_norm", "modulate"])

@@ -8,13 +8,19 @@ from opensora_core.autodiff import Autodiff
 from opensora_core.testing.running import vanilla
 from opensora_core.training.optimizer import AdamState, AdamW
 from opensora_kernels.cuda.adamw import AdamWKernels
+from opensora_kernels.cuda.group_norm_gradients import CHUNK, GroupNormGradients
 from opensora_kernels.cuda.norm_gradients import NormGradients
+from opensora_kernels.cuda.norms import PIECE
 from opensora_kernels.emulation import SCHEDULES, GuardedNumPy, guarded, schedule
 from tests.kernels.cuda.emulated import DTYPES, Emulated, wide
 
 EPS = {"float": 2.0**-22, "__half": 2.0**-10, "__nv_bfloat16": 2.0**-7}
 NUMPY = NumpyOps()
 NAMES = {f"{file}.cu": [f"{file}<{t}>" for t in DTYPES] for file in ("adamw", "modulate_backward")}
+NAMES["group_norm_silu.cu"] = [f"group_norm_sums<{t}>" for t in DTYPES]
+NAMES["group_norm_backward.cu"] = [
+    f"{kernel}<{t}>" for t in DTYPES for kernel in ("group_norm_backward_sums", "group_norm_to_x")
+]
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +102,12 @@ def of_the_tape(op, grad, *args):
     return list(tape.differentiate(loss, dict(zip(names, map(np.float64, args), strict=True)))[1].values())
 
 
-def assert_gradients(t, found, wanted):
+def assert_gradients(t, found, wanted, terms=1):
+    """terms: how large what is added up may become on the way."""
     for got, want in zip(found, wanted, strict=True):
         assert got.shape == want.shape
         assert got.dtype == DTYPES[t]
-        assert np.abs(np.float64(got) - want).max(initial=0) <= 2 * EPS[t] * max(np.abs(want).max(initial=0), 1)
+        assert np.abs(np.float64(got) - want).max(initial=0) <= 2 * EPS[t] * max(np.abs(want).max(initial=0), terms)
 
 
 @pytest.mark.parametrize("t", DTYPES)
@@ -114,6 +121,45 @@ def test_gradients_of_the_norms(emulated, t, D):
         assert_gradients(t, gradients.layer_norm(x, grad, weight), of_the_tape("layer_norm", grad, x, weight, bias))
         assert_gradients(t, gradients.layer_norm(x, grad)[:1], of_the_tape("layer_norm", grad, x))
     assert_gradients(t, gradients.rms_norm(x, grad, weight), of_the_tape("rms_norm", grad, x, weight))
+
+
+@pytest.mark.parametrize("t", DTYPES)
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "groups"), [((2, 6, 5), 3), ((1, 4, 3, 5, 7), 1), ((3, 10), 2), ((1, 2, CHUNK + 3), 2)]
+)
+def test_gradients_of_group_norm(emulated, t, silu, shape, groups):
+    rng = np.random.default_rng(shape[-1])
+    x, grad = (guarded((rng.standard_normal(shape) + 1).astype(DTYPES[t])) for _ in range(2))
+    weight, bias = (guarded(rng.standard_normal(shape[1]).astype(x.dtype)) for _ in range(2))
+    op = "group_norm_silu" if silu else "group_norm"
+    gradients = GroupNormGradients(GuardedNumPy(), emulated).gradients
+    assert_gradients(
+        t, gradients(x, grad, groups, weight, bias, silu=silu), of_group_norm(op, grad, x, groups, weight, bias)
+    )
+    assert_gradients(t, gradients(x, grad, groups, silu=silu)[:1], of_group_norm(op, grad, x, groups))
+
+
+@pytest.mark.parametrize("order", SCHEDULES)
+def test_a_long_group_is_added_up_in_any_order(emulated, monkeypatch, order):
+    monkeypatch.setattr("opensora_kernels.cuda.norms.MOST_CHUNKS", 2)
+    rng = np.random.default_rng(order)
+    x = guarded((rng.standard_normal((1, 2, PIECE + 7)) + np.array([[[3], [40]]])).astype(np.float32))
+    grad, weight = (guarded(rng.standard_normal(s).astype(np.float32)) for s in (x.shape, 2))
+    with schedule(order):
+        found = GroupNormGradients(GuardedNumPy(), emulated).gradients(x, grad, 1, weight, None)
+    for got, want in zip(found, of_group_norm("group_norm", grad, x, 1, weight), strict=False):
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * np.abs(want).max())
+
+
+def of_group_norm(op, grad, x, groups, *vectors):
+    """Gradients in float64 by x and the vectors."""
+    values = {f"a{i}": np.float64(a) for i, a in enumerate((x, *vectors))}
+
+    def loss(ops, p):
+        return ops.sum(getattr(ops, op)(p["a0"], groups, *list(p.values())[1:]) * np.float64(grad))
+
+    return list(Autodiff(vanilla(NumpyOps)(dtype="float64"), units=()).differentiate(loss, values)[1].values())
 
 
 @pytest.mark.parametrize("order", SCHEDULES)
@@ -136,13 +182,16 @@ def test_what_gradients_do_not_take_is_named(emulated):
         gradients.layer_norm(x, x[0])
     with pytest.raises(ValueError, match=r"20000 channels are outside 1..12672"):
         gradients.layer_norm(*[np.zeros((1, 20000), np.float32)] * 2)
+    with pytest.raises(ValueError, match=r"grad \(4,\) float32 does not fit x \(2, 4\) float32"):
+        GroupNormGradients(GuardedNumPy(), emulated).gradients(x, x[0], 2)
 
 
 def test_no_undefined_behaviour():
-    emulated = Emulated({file: names[1:2] for file, names in NAMES.items()}, sanitize=True)
+    emulated = Emulated({file: [n for n in names if "__half" in n] for file, names in NAMES.items()}, sanitize=True)
     x = np.random.default_rng(0).standard_normal((3, 35)).astype(np.float16)
     assert_gradients(
         "__half", NormGradients(GuardedNumPy(), emulated).layer_norm(x, x)[:1], of_the_tape("layer_norm", x, x)
     )
+    GroupNormGradients(GuardedNumPy(), emulated).gradients(x, x, 5, silu=True)
     new, _, _ = AdamWKernels(GuardedNumPy(), emulated).step(x, x, *np.zeros((2, 3, 35), np.float32), 1, rate=0.5)
     assert np.isfinite(new).all()
