@@ -35,7 +35,7 @@ def test_a_wrong_backend_fails_by_name_place_and_primitive(opensora, nano):
     assert (told["ok"], told["mode"], told["candidate"]["name"]) == (False, "reference", wrong)
     first = told["first"]
     assert (first["op"], first["module"]) == ("attention_3d", "denoiser.temporal_blocks.0.attn")
-    assert first["inside"]["inside"]["op"] == "sqrt"
+    assert first["inside"]["inside"]["inside"]["op"] == "sqrt"
     shown = opensora("parity", "numpy", wrong, "-m", nano, *SHORT, "--zoom")
     assert shown.exit_code == 1
     assert "in denoiser.temporal_blocks.0.attn (opensora_core/nn/attention.py:" in shown.stdout
