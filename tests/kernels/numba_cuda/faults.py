@@ -24,6 +24,6 @@ FAULTS = [
     ("rope the other way", "rotary_kernel", "odd * c + even * n\n\n", "odd * c - even * n\n\n"),
     ("no border", "conv_kernel", "- padding[2]", ""),
     ("steps of another axis", "conv_kernel", "stride[1]", "stride[2]"),
-    ("no decay", "adamw_kernel", "before * keep", "before"),
+    ("no decay", "adamw_kernel", "weights[i]) * keep", "weights[i])"),
     ("an unscaled gradient", "adamw_kernel", " * factor[0]", ""),
 ]  # fmt: skip

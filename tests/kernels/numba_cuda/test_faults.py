@@ -79,8 +79,8 @@ def convolution():
 def optimizer():
     """Of a first step from zero moments: the sign of the gradient, and decay."""
     w, g, factor = np.ones(3, F32), np.float32([2, -1, 3]), np.full(1, 0.25, F32)
-    mean, square = np.zeros((2, 3), F32)
-    adamw.NumbaAdamW(np, nothing_else).step(w, g, mean, square, 1, rate=0.1, weight_decay=0.5, factor=factor)
+    step = adamw.NumbaAdamW(np, nothing_else).step
+    w, mean, _ = step(w, g, *np.zeros((2, 3), F32), 1, rate=0.1, weight_decay=0.5, factor=factor)
     np.testing.assert_allclose(w, 0.95 - 0.1 * np.sign(g), rtol=1e-5)
     np.testing.assert_allclose(mean, 0.1 * 0.25 * g, rtol=1e-5)
 
