@@ -91,6 +91,17 @@ def predict_velocity(
     return to_velocity(ops, ops.astype(output, z.dtype), z, t, parts.config.prediction, SMALLEST_TIME)
 
 
+def predict_once(
+    ops: Ops, parts: Components, z: Array, timestep: float, features: Array, mask: Array, fps: float | None = None
+) -> Array:
+    """Velocity [B, C, T, h, w] at latents z for text features [B, L, C] and mask, without guidance."""
+    context = text_context(ops, parts, Prompt(features, mask), guidance_scale=1)
+    rate = IMAGE_FPS if z.shape[2] == 1 else parts.config.fps if fps is None else fps
+    rows, columns = parts.config.codec.block[1:]
+    size = float(z.shape[3] * rows), float(z.shape[4] * columns)
+    return predict_velocity(ops, parts, z, timestep, context, None, rate, *size)
+
+
 def window_velocity(ops: Ops, parts: Components, request: Request, context: TextContext) -> Velocity:
     """Return the velocity of one request as a function of latents, timestep and frame mask, guided in its interval."""
     fps = IMAGE_FPS if request.num_frames == 1 else request.fps

@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..checks import number, one_of, whole
-from ..dit.embedders import IMAGE_FPS
+from ..checks import one_of, whole
 from ..errors import CancelledError, InvalidInputError
 from ..media.video import Video
-from .config import NUMBERS
-from .frames import to_frames, to_latents
-from .generation import CheckFinite, Prompt, encode_prompt, predict_velocity, text_context
-from .inputs import as_video, beginning, check_frames, check_latents, check_prompt, read_prompt
+from .explainable import Explainable
+from .generation import CheckFinite
+from .inputs import as_video, beginning, read_prompt
 from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
-from .trainable import Trainable
 
 Callback = Callable[["OpenSora", int, float, dict[str, Any]], Any]
 
 
-class OpenSora(Trainable):
+class OpenSora(Explainable):
     """Text, image and clip to video, on one backend.
 
     >>> model = OpenSora.from_pretrained()
@@ -134,53 +128,6 @@ class OpenSora(Trainable):
         request = Request.create(self.config, **options)
         check_memory(peak_bytes(self.config, request, 1, self.ops.dtype), request, available_bytes())
         return request
-
-    # ------------------------------------------------------------------ single steps
-
-    def predict(self, latents: Any, *, timestep: float, prompt: str, fps: float | None = None) -> NDArray[Any]:
-        """One denoising prediction: the velocity at latents [B, C, T, h, w] and a timestep from 0 to 1000.
-
-        The latents are the sampler's, float32 or better, whatever dtype the model computes in.
-        """
-        ops, timestep = self.ops, number("timestep", timestep, 0, 1000)
-        check_prompt("prompt", prompt)
-        z = ops.asarray(latents, ops.wide_dtype)
-        check_latents(z.shape, self.config)
-        features, mask = encode_prompt(ops, self._parts, [prompt] * z.shape[0])
-        context = text_context(ops, self._parts, Prompt(features, mask), guidance_scale=1)
-        fps = number("fps", self.config.fps if fps is None else fps, *NUMBERS["fps"])
-        rate = IMAGE_FPS if z.shape[2] == 1 else fps
-        rows, columns = self.config.codec.block[1:]
-        size = z.shape[3] * rows, z.shape[4] * columns
-        velocity = predict_velocity(ops, self._parts, z, timestep, context, None, rate, *size)
-        return np.asarray(ops.to_numpy(velocity))
-
-    def encode(self, frames: Any) -> NDArray[np.float32]:
-        """uint8 frames [T, H, W, 3] or [B, T, H, W, 3], or a Video -> latents [B, C, T', h, w]."""
-        pixels = np.asarray(frames.frames if isinstance(frames, Video) else frames)
-        pixels = pixels[None] if pixels.ndim == 4 else pixels
-        check_frames(pixels)
-        return to_latents(self.ops, self._parts, pixels)
-
-    def decode(
-        self, latents: Any, num_frames: int | None = None, height: int | None = None, width: int | None = None
-    ) -> NDArray[np.uint8]:
-        """Latents [B, C, T', h, w] -> uint8 frames [B, T, H, W, 3]: all that they hold, or as many as were encoded."""
-        z = self.ops.asarray(latents)
-        check_latents(z.shape, self.config)
-        rows, columns = self.config.codec.block[1:]
-        frames = self._parts.codec.frames_of(z.shape[2]) if num_frames is None else num_frames
-        held = {"height": z.shape[3] * rows, "width": z.shape[4] * columns}
-        size = []
-        for (name, full), asked, block in zip(held.items(), (height, width), (rows, columns), strict=True):
-            size.append(full if asked is None else whole(name, asked, full - block + 1, full))
-        return to_frames(self.ops, self._parts, z, whole("num_frames", frames, 1), *size)
-
-    def encode_prompt(self, prompt: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Text features [1, L, C] and their mask [1, L], as `prompt_embeds` and `prompt_mask` take them."""
-        check_prompt("prompt", prompt)
-        features, mask = encode_prompt(self.ops, self._parts, [prompt])
-        return self.ops.to_numpy(features), self.ops.to_numpy(mask)
 
 
 def _last(stream: Iterator[Progress | Video]) -> Video:

@@ -17,12 +17,12 @@ from ..serialization.state import check_state
 from . import checkpoint, storage
 from .inputs import check_latents
 from .learning import CAPTION_DROPOUT, Learner, learning, loss_of, training_batch
-from .pretrained import Pretrained
+from .predictor import Predictor
 
 INPUTS = {"latents": "latents", "prompt_embeds": "text"}  # what inputs are called here, and in a training batch
 
 
-class Trainable(Pretrained):
+class Trainable(Predictor):
     """Training of the denoiser, on any backend; text encoder and autoencoder stay as they are."""
 
     supports_training = True
