@@ -90,10 +90,10 @@ def _draw_bucket(stage: Stage, rng: np.random.Generator) -> Bucket:
 def _draw_clips(
     stage: Stage, bucket: Bucket, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], list[str], list[float]]:
-    world = stage.scenes()
     still_image = bucket.num_frames == 1
     clips, captions, rates = [], [], []
     for _ in range(bucket.batch_size):
+        world = stage.scenes(rng)
         scene = world.sample(rng, "train")
         fps = float(bucket.fps[rng.integers(len(bucket.fps))])
         start = float(rng.random() * 2) if still_image else 0.0  # an image shows any moment of the motion

@@ -84,7 +84,7 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
 def _stage(number: int, values: Any) -> Stage:
     values = _mapping(f"stage {number}", values)
     where = f"stage {number} ({values.get('name')!r:.40})"
-    if "data" in values and (wrong := sorted({"world", "free_placement"} & set(values))):
+    if "data" in values and (wrong := sorted({"world", "full_share", "free_placement"} & set(values))):
         raise InvalidInputError(f"{where} has both data and {', '.join(wrong)}: it learns from files or from a world")
     given = _tables(f"buckets of {where}", values.get("buckets", ()))
     buckets = tuple(_build(f"bucket {i} of {where}", Bucket, v) for i, v in enumerate(given, 1))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ..checks import number, one_of, whole
 from ..errors import InvalidInputError
 from ..synthetic.world import EASY, FULL, World
@@ -43,8 +45,9 @@ class Bucket:
 class Stage:
     """One stage: how long, on which clips, at which rate. `final_rate` is the share of the rate left at the end.
 
-    Clips come from the synthetic `world`, or from `data`: a folder of videos and pictures, or a CSV or Parquet manifest
-    of them. Files are sorted into `buckets`, or as Open-Sora does it by a `bucket_config` (see `BucketConfig`).
+    Clips come from the synthetic `world`, a `full_share` of them from the full one, lest any of its words stay new to
+    the model; or from `data`: a folder of videos and pictures, or a CSV or Parquet manifest of them. Files are sorted
+    into `buckets`, or as Open-Sora does it by a `bucket_config` (see `BucketConfig`).
     frame_interval: every how many frames of a file one is taken, at its own rate; None with `buckets`: files are read
     at the bucket's fps. moments: at how many places of a file, drawn by the seed, clips begin, one after the other from
     epoch to epoch. drop_last: leave out files that do not fill a batch, instead of repeating some.
@@ -57,6 +60,7 @@ class Stage:
     warmup_steps: int = 100
     final_rate: float = 1.0
     world: str = "easy"
+    full_share: float = 0.0
     free_placement: float = 0.0
     caption_dropout: float = 0.1
     mask_ratios: Mapping[str, float] = field(default_factory=dict)
@@ -74,6 +78,7 @@ class Stage:
         whole("warmup_steps", self.warmup_steps, 0)
         number("final_rate", self.final_rate, 0)
         one_of("world", self.world, list(WORLDS))
+        number("full_share", self.full_share, 0, 1)
         number("free_placement", self.free_placement, 0, 1)
         number("caption_dropout", self.caption_dropout, 0, 1)
         check_ratios(self.mask_ratios)
@@ -97,9 +102,10 @@ class Stage:
         if self.bucket_config is not None:
             BucketConfig(self.bucket_config)
 
-    def scenes(self) -> World:
-        """Return the world this stage draws from."""
-        return replace(WORLDS[self.world], free_placement=self.free_placement)
+    def scenes(self, rng: np.random.Generator) -> World:
+        """Return the world that the next clip is drawn from."""
+        full = self.full_share > 0 and rng.random() < self.full_share
+        return replace(FULL if full else WORLDS[self.world], free_placement=self.free_placement)
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step` (0-based within the stage): linear warm-up, then linear decay."""

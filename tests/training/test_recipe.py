@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from opensora_core.errors import InvalidInputError
@@ -176,6 +177,11 @@ def test_the_rate_rises_in_the_warm_up_and_then_falls_to_its_share():
 
 def test_a_stage_draws_from_its_world():
     images, clips = recipe().stages
-    assert images.scenes() == EASY
-    assert clips.scenes() == replace(FULL, free_placement=0.5)
+    rng, alike = np.random.default_rng(0), np.random.default_rng(0)
+    assert images.scenes(rng) == EASY
+    assert clips.scenes(rng) == replace(FULL, free_placement=0.5)
+    assert rng.random() == alike.random(), "what is not mixed draws nothing"
+    mixed = [replace(images, full_share=0.25).scenes(rng) for _ in range(400)]
+    assert mixed.count(replace(FULL, free_placement=0.0)) == pytest.approx(100, abs=25)
+    assert mixed.count(EASY) == 400 - mixed.count(replace(FULL, free_placement=0.0))
     assert clips.buckets[0] == Bucket(**{**CLIP, "fps": (4.0, 8.0)})
