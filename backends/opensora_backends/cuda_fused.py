@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from opensora_core.ops import Array, Ops
+from opensora_core.ops import Array
 from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.adamw import AdamWKernels
 from opensora_kernels.cuda.conv import ConvKernels, out_sizes
 from opensora_kernels.cuda.norms import NormKernels, is_vectors
 from opensora_kernels.cuda.rotary import RotaryKernels
 
-from .cuda_kernels import Kernels
+from .cuda_primitives import CudaPrimitives
 
 
-class FusedByKernels(Ops):
+class FusedByKernels(CudaPrimitives):
     """Each method falls back to the op's default composition."""
 
-    _kernels: Kernels
     _norms: NormKernels
     _activations: ActivationKernels
     _rotary: RotaryKernels
     _conv: ConvKernels
     _adamw: AdamWKernels
-
-    @abstractmethod
-    def _same_device(self, op: str, *arrays: Array) -> None: ...
 
     def layer_norm(self, x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6) -> Array:
         if not self._serves("layer_norm", x, weight, bias):
