@@ -109,11 +109,16 @@ def _elementwise(dtype: str, few: bool) -> Iterator[Case]:
     for C in (72,) if few else (1, 8, 72, 1152, 1153):
         shapes = ((2, 33, C), (2, 1, C), (2, 1, C))
         yield Case(f"modulate C={C}", dtype, shapes, lambda o, x, a, b: o.modulate(x, a, b))
+        yield Case(
+            f"gated_residual C={C}", dtype, (*shapes[:1] * 2, (2, 1, C)), lambda o, x, y, g: o.gated_residual(x, y, g)
+        )
         yield Case(f"layer_norm C={C}", dtype, shapes[:1], lambda o, x: o.layer_norm(x))
         yield Case(f"rms_norm C={C}", dtype, ((2, 33, C), (C,)), lambda o, x, w: o.rms_norm(x, w))
     shape = (2, 8, 3, 5, 4) if few else (2, 64, 5, 17, 9)
     channels = shape[1]
-    yield Case("group_norm", dtype, (shape, (channels,), (channels,)), lambda o, x, w, b: o.group_norm(x, 4, w, b))
+    norm = (shape, (channels,), (channels,))
+    yield Case("group_norm", dtype, norm, lambda o, x, w, b: o.group_norm(x, 4, w, b))
+    yield Case("group_norm_silu", dtype, norm, lambda o, x, w, b: o.group_norm_silu(x, 4, w, b))
     weight = (6, channels, 3, 3, 3)
     yield Case("conv", dtype, (shape, weight, (6,)), lambda o, x, w, b: o.conv(x, w, b, padding=(1, 1, 1)))
 
