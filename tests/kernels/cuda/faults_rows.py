@@ -2,6 +2,7 @@
 """Faults to seed into norms, activations, rope, convolution and AdamW, as in `faults`: (name, file, before, after)."""
 
 MODULATE, GROUP, ACTIVATIONS, SOFTMAX = "modulate.cu", "group_norm_silu.cu", "activations.cu", "softmax.cu"
+GROUP_BACKWARD = "group_norm_backward.cu"
 ROPE, CONV, ADAMW, BACKWARD, ROWS = "qk_norm_rope.cu", "conv3d.cu", "adamw.cu", "modulate_backward.cu", "rows.cuh"
 
 FAULTS = [
@@ -74,6 +75,12 @@ FAULTS = [
     ("the weights stay", ADAMW, "new_weights[i] = from_float<T>(to_float(weights[i]) * keep", "new_weights[i] = from_float<T>(to_float(weights[i])); from_float<T>(to_float(weights[i]) * keep"),
     ("a weight too many", ADAMW, "i < n;", "i <= n;"),
     ("a block's weights only", ADAMW, "i += gridDim.x * 256ll)", "i += n)"),
+    ("no slope of SiLU", GROUP_BACKWARD, "s * (1.f + u * (1.f - s))", "s"),
+    ("the flow's mean is kept", GROUP_BACKWARD, "- mean_g - y", "- y"),
+    ("every channel's first chunk", GROUP_BACKWARD, "blockIdx.x % chunks * (long long)CHUNK", "0"),
+    ("the first group's mean", GROUP_BACKWARD, "group = row / of_group", "group = 0"),
+    ("a place too many", GROUP_BACKWARD, "places - first));", "places - first + 1));"),
+    ("the first channel's weight", GROUP_BACKWARD, "weights[channel]", "weights[0]"),
     ("gradients' mean is kept", BACKWARD, "flow - sum_g - y * sum_gy", "flow - y * sum_gy"),
     ("gradients along the row", BACKWARD, "flow - sum_g - y * sum_gy", "flow - sum_g"),
     ("shift's sums start anywhere", BACKWARD, "scales[d] = shifts[d] = 0.f", "scales[d] = 0.f"),

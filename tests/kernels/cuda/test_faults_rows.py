@@ -10,6 +10,7 @@ import pytest
 from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.adamw import AdamWKernels
 from opensora_kernels.cuda.conv import ConvKernels
+from opensora_kernels.cuda.group_norm_gradients import CHUNK, GroupNormGradients
 from opensora_kernels.cuda.launching import SOURCES
 from opensora_kernels.cuda.norm_gradients import NormGradients
 from opensora_kernels.cuda.norms import PIECE, NormKernels
@@ -17,7 +18,19 @@ from opensora_kernels.cuda.rotary import RotaryKernels
 from opensora_kernels.emulation import SCHEDULES, GuardedNumPy, LaunchError, guarded, schedule
 from tests.kernels.cuda.emulated import Emulated, assert_right
 
-from .faults_rows import ACTIVATIONS, ADAMW, BACKWARD, CONV, FAULTS, GROUP, MODULATE, ROPE, ROWS, SOFTMAX
+from .faults_rows import (
+    ACTIVATIONS,
+    ADAMW,
+    BACKWARD,
+    CONV,
+    FAULTS,
+    GROUP,
+    GROUP_BACKWARD,
+    MODULATE,
+    ROPE,
+    ROWS,
+    SOFTMAX,
+)
 
 KERNELS = {
     MODULATE: ("modulate<__nv_bfloat16, 1>", "modulate<float, 1>", "modulate_any<float>"),
@@ -28,6 +41,7 @@ KERNELS = {
     CONV: ("conv3d<__half>", "conv3d<float>"),
     ADAMW: ("adamw<__half>", "adamw<float>"),
     BACKWARD: ("modulate_backward<float>",),
+    GROUP_BACKWARD: ("group_norm_backward_sums<float>", "group_norm_to_x<float>"),
 }
 SHOWN_BY = {  # where faults of what is shared are looked for
     "axes swapped": MODULATE,
@@ -171,9 +185,33 @@ def backward_cases(get):
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+def group_backward_cases(get):
+    sums = Emulated({GROUP: ("group_norm_sums<float>",)})
+
+    def either(source, name):
+        return sums(source, name) if source == GROUP else get(source, name)
+
+    rng = np.random.default_rng(8)
+    x, grad, weight, bias = draw(rng, 1, 4, CHUNK + 5), draw(rng, 1, 4, CHUNK + 5), draw(rng, 4), draw(rng, 4)
+    grad = guarded(grad + np.float32(1))
+    yield
+    found = GroupNormGradients(GuardedNumPy(), either).gradients(x, grad, 2, weight, bias, silu=True)
+    wide = np.float64(x).reshape(1, 2, -1)
+    deviation = np.sqrt(wide.var(-1, keepdims=True) + 1e-6)
+    y = ((wide - wide.mean(-1, keepdims=True)) / deviation).reshape(x.shape)
+    u = y * weight[:, None] + bias[:, None]
+    s = 1 / (1 + np.exp(-u))
+    g = grad * s * (1 + u * (1 - s))
+    flow, rows = (g * weight[:, None]).reshape(wide.shape), y.reshape(wide.shape)
+    truth = (flow - flow.mean(-1, keepdims=True) - rows * (flow * rows).mean(-1, keepdims=True)) / deviation
+    for got, want in zip(found, (truth.reshape(x.shape), (g * y).sum((0, 2)), g.sum((0, 2))), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3 if got.ndim == 1 else 1e-5)
+
+
 CASES = {
     **{MODULATE: modulate_cases, GROUP: group_cases, ACTIVATIONS: activation_cases, SOFTMAX: softmax_cases},
     **{ROPE: rope_cases, CONV: conv_cases, ADAMW: adamw_cases, BACKWARD: backward_cases},
+    GROUP_BACKWARD: group_backward_cases,
 }
 
 
