@@ -37,6 +37,13 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
     return value
 
 
+def patterns(name: str, value: Any) -> tuple[str, ...]:
+    """`value`, which must be a tuple of texts (a list, in a file)."""
+    if not isinstance(value, tuple) or not all(isinstance(pattern, str) for pattern in value):
+        raise InvalidInputError(f'{name}={value!r} must be a list of names or patterns, such as ["spatial_blocks.*"]')
+    return value
+
+
 def table(name: str, value: Any, known: Sequence[str]) -> Mapping[str, Any]:
     """`value`, which must be a mapping with no keys but the known ones."""
     if not isinstance(value, Mapping):

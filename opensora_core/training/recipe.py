@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from ..checks import number, one_of, table, whole
+from ..checks import number, one_of, patterns, table, whole
 from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..registry import DTYPES
@@ -30,7 +30,8 @@ class Recipe:
     time_weighting: float = 0.0  # the velocity's squared error counts (t/1000) to this power, see `sample_losses`
     timestep_shift: float = 1.0  # above 1 spends more of the training on high noise, see `shift_timesteps`
     ema_decay: float = 0.999
-    frozen: tuple[str, ...] = ("rope.freqs",)  # weights that stay as they are
+    train: tuple[str, ...] = ("*",)  # patterns of the weights that learn, such as "temporal_blocks.*"
+    frozen: tuple[str, ...] = ()  # patterns of those among them that stay as they are
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -42,8 +43,8 @@ class Recipe:
         number("timestep_shift", self.timestep_shift, 0.001, 1000)
         if number("ema_decay", self.ema_decay, 0, 1) == 1:
             raise InvalidInputError("ema_decay=1 would keep the first weights for ever; it must be below 1")
-        if not isinstance(self.frozen, tuple) or not all(isinstance(name, str) for name in self.frozen):
-            raise InvalidInputError(f"frozen={self.frozen!r} must be a list of weight names")
+        patterns("train", self.train)
+        patterns("frozen", self.frozen)
 
     def locate(self, step: int) -> tuple[Stage, int]:
         """Stage of global step `step` (0-based) and the step within it; raises IndexError past the end."""

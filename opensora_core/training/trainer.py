@@ -26,6 +26,7 @@ from .data import Batch, Encode, make_batch, prefetch
 from .datasets.files import TrainingFiles
 from .objective import training_loss
 from .optimizer import AdamW, ema_update, is_finite
+from .parts import learned
 from .recipe import Recipe
 
 
@@ -73,15 +74,14 @@ class Trainer:
             raise InvalidInputError("the recipe learns from files: open them with TrainingFiles, or use make_trainer")
         self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
         self._template = STDiT3.create(recipe.denoiser, RandomInit(recipe.seed))
-        if unknown := sorted(set(recipe.frozen) - set(state_dict(self._template))):
-            raise InvalidInputError(f"frozen={unknown} are no weights of the denoiser")
+        self._learned = learned(recipe, list(state_dict(self._template)))
         self._optimizer = AdamW()
         self._loss = ops.compile(training_loss) if compile else training_loss
         self.state = self._fresh_state()
 
     def _fresh_state(self) -> TrainState:
         params = {name: self.ops.asarray(p, "float32") for name, p in state_dict(self._template).items()}
-        trained = {name: p for name, p in params.items() if name not in self.recipe.frozen}
+        trained = {name: p for name, p in params.items() if name in self._learned}
         return TrainState(0, params, dict(params), self._optimizer.init(self.ops, trained))
 
     def start_from(self, weights: Mapping[str, Array]) -> None:
@@ -137,7 +137,7 @@ class Trainer:
         arrays = {name: ops.asarray(a) for name, a in batch.arrays.items()}
         if "ids" in arrays:
             arrays["text"] = self._text_encoder(ops, arrays.pop("ids"), arrays["text_mask"])
-        trained = {name: p for name, p in state.params.items() if name not in self.recipe.frozen}
+        trained = {name: p for name, p in state.params.items() if name in self._learned}
         loss, grads = ops.value_and_grad(self._objective(arrays, batch), trained)
         value = float(ops.to_numpy(loss))
         params, moments = self._optimizer.update(ops, trained, grads, state.moments, state.step + 1, stage.rate(local))
@@ -158,7 +158,7 @@ class Trainer:
             "prediction": self.recipe.prediction,
             "time_weighting": self.recipe.time_weighting,
         }
-        frozen = {name: p for name, p in self.state.params.items() if name in self.recipe.frozen}
+        frozen = {name: p for name, p in self.state.params.items() if name not in self._learned}
 
         def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
             cast = {name: ops.astype(p, self.recipe.precision) for name, p in {**frozen, **params}.items()}

@@ -92,7 +92,7 @@ def test_a_recipe_is_what_its_toml_says(tmp_path):
         ("timestep_shift = 2", "timestep_shift = 0", "timestep_shift=0 must be a number from 0.001"),
         ("ema_decay = 0.99", "ema_decay = 1", "ema_decay=1 would keep the first weights"),
         ("ema_decay = 0.99", 'ema_decay = "0.99"', "ema_decay='0.99' must be a number from 0 to 1"),
-        ('["rope.freqs", "y_embedder.y_embedding"]', '"rope.freqs"', "must be a list of weight names"),
+        ('["rope.freqs", "y_embedder.y_embedding"]', '"rope.freqs"', "'rope.freqs' must be a list of names or"),
         ("hidden_size = 16", 'hidden_size = "16"', "hidden_size='16' must be a whole number"),
         ("hidden_size = 16", "hidden = 16", r"unknown STDiT3 config fields \['hidden'\]"),
         ("[denoiser]", "[[denoiser]]", r"denoiser must be a table, \[denoiser\] in TOML, not list"),

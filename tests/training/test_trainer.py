@@ -123,8 +123,21 @@ def test_frozen_weights_stay_and_unknown_ones_are_refused():
     still = {n for n in after if np.array_equal(after[n], before[n])}
     assert still >= {f"{kind}/{n}" for n in frozen for kind in ("params", "ema")}
     assert still.isdisjoint({"params/x_embedder.proj.bias", "ema/x_embedder.proj.bias"})
-    with pytest.raises(InvalidInputError, match=r"frozen=\['rope'\] are no weights of the denoiser"):
-        trainer(frozen=["rope"])
+    with pytest.raises(InvalidInputError, match=r"frozen=\['rope'\] match nothing of the denoiser, whose parts are"):
+        trainer(frozen=["rope", "x_embedder.*"])
+
+
+def test_patterns_choose_what_learns():
+    made = trainer(train=["temporal_blocks.*", "final_layer.*"], frozen=["*.bias", "*.attn.*"])
+    before = arrays(made)
+    take(made.run(), 2)
+    changed = {n.removeprefix("params/") for n, a in arrays(made).items() if not np.array_equal(a, before[n])}
+    assert changed > {"mean", "square", "temporal_blocks.0.mlp.fc1.weight", "final_layer.linear.weight"}
+    weights = {n for n in changed if "." in n and not n.startswith("ema/")}
+    assert all(n.startswith(("temporal_blocks.", "final_layer.")) for n in weights)
+    assert not any(n.endswith(".bias") or ".attn." in n for n in weights)
+    with pytest.raises(InvalidInputError, match="leaves no weight"):
+        trainer(train=["rope.*"])
 
 
 def test_a_run_may_be_given_a_time(tmp_path):
