@@ -126,7 +126,10 @@ def _find(name: str) -> Backend:
     """Look a name up; installed packages are asked only for names that are not built in."""
     known = BUILTIN if name in BUILTIN else backends()
     if name not in known:
-        raise InvalidInputError(f"there is no backend {name!r}; known: {', '.join(sorted(known))}, or 'module:Class'")
+        names = ", ".join(sorted(known))
+        raise InvalidInputError(
+            f"there is no backend {name!r}; known: {names}, or 'module:Class'; `opensora backends` says what each needs"
+        )
     return known[name]
 
 

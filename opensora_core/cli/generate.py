@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .options import Argument, ModelOptions, Option, SamplingOptions, SavingOptions, SizeOptions
-from .saving import check_paths, plan
+from .saving import check_paths, plan, refuse_same
 from .screen import Screen
 from .threads import limit_threads
 
@@ -51,6 +51,7 @@ def animate(
     from ..media.images import read_image
 
     check_paths(saving)
+    refuse_same(image, saving)
     _make(screen, model, saving, prompt, image=read_image(image), **size.settings(), **sampling.settings())
 
 
@@ -83,6 +84,7 @@ def extend(
     from ..media.decode import read_video
 
     check_paths(saving)
+    refuse_same(video, saving)
     clip = read_video(video, fps=fps)
     clip = clip.fit(height or clip.height, width or clip.width)
     own = {"height": clip.height, "width": clip.width, "fps": clip.fps, "num_frames": clip.num_frames + num_frames}
@@ -114,9 +116,10 @@ def _make(screen: Screen, options: ModelOptions, saving: SavingOptions, prompt: 
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
     }
     enlarged = f" saved as {video.width * target.scale}x{video.height * target.scale}" if target.scale > 1 else ""
+    frames = "1 frame" if video.num_frames == 1 else f"{video.num_frames} frames"
     screen.result(
         document,
-        f"{target.output}: {video.num_frames} frames of {video.width}x{video.height}{enlarged}, {video.fps:g} fps, "
+        f"{target.output}: {frames} of {video.width}x{video.height}{enlarged}, {video.fps:g} fps, "
         f"seed {request.seed}, {model.ops.name}, {generated - loaded:.1f} s",
     )
 

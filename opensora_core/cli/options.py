@@ -149,7 +149,7 @@ class SavingOptions:
         Option(
             "--output",
             "-o",
-            help="File to write: .mp4, .gif, .webp, .png (one frame), or 'folder/' for PNG frames.",
+            help="File to write: .mp4, .gif, .webp, .png (one frame), or a folder for PNG frames.",
             rich_help_panel="Output",
         ),
     ] = "out.mp4"

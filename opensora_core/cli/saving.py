@@ -47,6 +47,13 @@ def check_paths(saving: SavingOptions) -> None:
         check_picture(saving.contact_sheet, saving.overwrite)
 
 
+def refuse_same(source: Path, saving: SavingOptions) -> None:
+    """Refuse to write over what is read: the original would be gone."""
+    output = Path(saving.output)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InvalidInputError(f"{source} would be replaced by what is made of it: choose another name with --output")
+
+
 def check_picture(path: Path, overwrite: bool = True) -> None:
     """Refuse a picture that could not be written."""
     if path.suffix.lower() not in PICTURES:

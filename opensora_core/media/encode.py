@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Browsers show frames of 10 ms or less for 100 ms; GIF counts in 10 ms, WebP in 1 ms.
 _MAX_RATES = {".gif": 50.0, ".webp": 90.0}
+SUFFIXES = (".mp4", ".gif", ".webp", ".png")
 _SMALL_BYTES = 16 << 20  # of raw frames
 _MAX_SIDES = {".mp4": 16384, ".gif": 65535, ".webp": 16383}
 
@@ -72,10 +73,12 @@ def check(
 def suffix_of(path: str | os.PathLike[str]) -> str:
     """The suffix in lower case, "" for a folder of frames; InvalidInputError for a format that is not written."""
     text, target = os.fspath(path), Path(path)
-    if text and (text.endswith(("/", os.sep)) or target.is_dir() or not target.suffix):
-        return ""
     suffix = target.suffix.lower()
-    if suffix not in (".mp4", ".gif", ".webp", ".png"):
+    if text and (text.endswith(("/", os.sep)) or not suffix or (target.is_dir() and suffix not in SUFFIXES)):
+        return ""
+    if text and target.is_dir():
+        raise InvalidInputError(f"{text} is a folder: name a file in it, or write '{text}/' to fill it with PNG frames")
+    if suffix not in SUFFIXES:
         raise InvalidInputError(
             f"cannot save a video as {suffix!r} ({text!r}); choose .mp4, .gif, .webp, .png for one frame, or a path "
             "that ends in '/' for a folder of PNG frames"
@@ -118,8 +121,8 @@ def _check_fits(video: Video, target: Path, suffix: str, scale: int) -> None:
         )
     if suffix == ".png" and video.num_frames > 1:
         raise InvalidInputError(
-            f"{target} can hold one frame, the video has {video.num_frames}: save one with video[i].save(...), all as "
-            f"a folder with save({str(target.with_suffix('')) + '/'!r}), or video.contact_sheet().save(...)"
+            f"{target} can hold one frame, the video has {video.num_frames}: make one frame only, save all into the "
+            f"folder '{target.with_suffix('')}/', or save a contact sheet"
         )
 
 

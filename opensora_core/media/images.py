@@ -52,7 +52,10 @@ def read_image(
         image = open_image(file, str(path), limits)
         if image is None:
             known = ", ".join(IMAGE_FORMATS)
-            raise FileFormatError(f"{path} is damaged or no image this library reads; convert it to one of: {known}")
+            raise FileFormatError(
+                f"{path} is damaged or no image this library reads; convert it to one of: {known}; "
+                "a video is continued by extend"
+            )
         with decoding(str(path)):
             return to_rgb(upright(image))
 

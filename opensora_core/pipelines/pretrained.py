@@ -116,6 +116,11 @@ class Pretrained:
         return cls._of(*load_folder(storage.EMBEDDED if source is None else source), _backend(backend, device, dtype))
 
     @classmethod
+    def load(cls, folder: str | Path, **options: Any) -> Self:
+        """Load what `save` wrote; options as for `from_pretrained`."""
+        return cls.from_pretrained(folder, **options)
+
+    @classmethod
     def from_config(cls, config: OpenSoraConfig, **options: Any) -> Self:
         """A new model with random weights; options as for the constructor."""
         return cls(config, **options)

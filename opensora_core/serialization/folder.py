@@ -90,7 +90,9 @@ def load_folder(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[C
 def load_config(path: str | os.PathLike[str]) -> Config:
     """The config of a folder alone; errors as in `load_folder`."""
     if not Path(path).is_dir():
-        raise InvalidInputError(f"{os.fspath(path)} is not a folder; expected one with {CONFIG} and {WEIGHTS}")
+        raise InvalidInputError(
+            f"{os.fspath(path)} is not a folder on this machine; expected one with {CONFIG} and {WEIGHTS}"
+        )
     return read_object(Path(path) / CONFIG, CONFIG_BYTES)
 
 

@@ -13,6 +13,7 @@ from ..errors import InvalidInputError
 
 PAD, UNKNOWN = 0, 1
 SPECIAL_WORDS = ("<pad>", "<unk>")
+SHOWN = 8  # words of those that were cut off
 
 _WORD = re.compile(r"[a-z]+")
 _CHUNK = re.compile(r"[^\W_]+")  # what a reader takes for a word: letters and digits of any script
@@ -80,8 +81,11 @@ class WordTokenizer:
         reasons = []
         if unknown:
             reasons.append(f"unknown to this model: {', '.join(unknown)}")
+        if unknown and not self.encode(text)[0].max() > UNKNOWN:
+            reasons.append("no word of it is known, so that the prompt decides nothing")
         if dropped:
-            reasons.append(f"cut off after {self.max_length} words: {' '.join(dropped)}")
+            more = f" and {len(dropped) - SHOWN} more" if len(dropped) > SHOWN else ""
+            reasons.append(f"cut off after {self.max_length} words: {' '.join(dropped[:SHOWN])}{more}")
         return "; ".join(reasons)
 
     def to_dict(self) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def load_recipe(path: str | Path) -> Recipe:
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # damaged TOML and UTF-8 are ValueErrors
-        raise InvalidInputError(f"the recipe {str(path)!r} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"the recipe {str(path)!r} cannot be read: {reason}") from error
     return recipe_from_dict(values)
 
 

@@ -75,12 +75,14 @@ def test_an_absurd_size_is_refused_before_anything_is_allocated(opensora, nano):
         ("out.png", ["one frame"]),
         ("taken", ["a file of that name exists"]),
         ("mine", ["may hold files of yours"]),
+        ("film.mp4", ["is a folder", "'film.mp4/'"]),
         ("", ["cannot save a video as ''"]),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(opensora, nano, monkeypatch, output, words):
     Path("taken").touch()
     Path("mine").mkdir()
+    Path("film.mp4").mkdir()
     Path("mine/diary.txt").touch()
     monkeypatch.setattr(OpenSora, "stream", lambda *a, **k: pytest.fail("the work was begun"))
     fails(opensora("generate", PROMPT, "-m", nano, *ON_NUMPY, "-o", output), 2, *words)
@@ -98,6 +100,15 @@ def test_existing_files_are_replaced_or_with_no_overwrite_refused(opensora, nano
     assert not Path("b.mp4").exists()
     assert opensora(*arguments).exit_code == 0
     assert Video.load("a.mp4").num_frames == 5
+
+
+@pytest.mark.parametrize(("verb", "name"), [("extend", "a.webp"), ("animate", "a.png")])
+def test_what_is_read_is_not_written_over(opensora, nano, verb, name):
+    Video(np.zeros((1, 16, 16, 3), np.uint8), fps=8).save(name)
+    before = Path(name).read_bytes()
+    result = opensora(verb, name, PROMPT, "-m", nano, *ON_NUMPY, "-o", f"./{name}", "--num-frames", 1)
+    fails(result, 2, f"{name} would be replaced", "--output")
+    assert Path(name).read_bytes() == before
 
 
 def test_what_fails_at_the_end_leaves_the_old_file(opensora, nano, monkeypatch):

@@ -55,6 +55,10 @@ def test_lost_words_are_named(tokenizer: WordTokenizer) -> None:
         "unknown to this model: a, b, c; cut off after 6 words: left"
     )
     assert tokenizer.describe_loss("Red ball") == ""
+    assert tokenizer.describe_loss("a dragon") == (
+        "unknown to this model: a, dragon; no word of it is known, so that the prompt decides nothing"
+    )
+    assert tokenizer.describe_loss("red " * 20) == f"cut off after 6 words: {'red ' * 8}and 6 more"
 
 
 def test_it_survives_json(tokenizer: WordTokenizer) -> None:
