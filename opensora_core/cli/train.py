@@ -45,6 +45,7 @@ def train(
     ] = None,
     compile: Annotated[bool, Option("--compile", help="Compile the training step (Torch); pays in long runs.")] = False,
     workers: Annotated[int, Option(min=1, help="Threads that prepare batches.")] = 1,
+    keep: Annotated[int, Option(min=1, help="How many checkpoints stay, the newest ones.")] = 2,
     cache: Annotated[
         Path | None, Option(help="Folder for latents and text features of files; by default cache/ of the run.")
     ] = None,
@@ -58,7 +59,8 @@ def train(
     """
     ops = backend.ops(screen, "float32")
     parts = {"init": init, "text_encoder": text_encoder, "codec": codec}
-    options = {"compile": compile, "workers": workers, "cache": cache, "cache_bytes": int(cache_gb * 1e9)}
+    options = {"compile": compile, "workers": workers, "keep": keep, "cache": cache}
+    options["cache_bytes"] = int(cache_gb * 1e9)
     run = _open(ops, config, output, resume, parts, warm_start, options)
     files = run.trainer.files
     start, first = time.perf_counter(), run.step

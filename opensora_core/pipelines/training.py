@@ -14,6 +14,7 @@ from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..module import state_dict, to_backend, tree_map
 from ..registry import get_backend
+from ..training.checkpoints import KEEP
 from ..training.datasets.cache import DEFAULT_BYTES, ArrayCache
 from ..training.datasets.files import Encoders, TrainingFiles
 from ..training.recipe import Recipe
@@ -32,12 +33,14 @@ def make_trainer(
     cache: Path | None = None,
     cache_bytes: int = DEFAULT_BYTES,
     workers: int = 1,
+    keep: int = KEEP,
 ) -> Trainer:
     """Return a Trainer of a new denoiser for a model's text encoder, vocabulary and autoencoder, on its backend.
 
     Clips are encoded by NumPy, ahead of the step that needs them, by as many threads as there are `workers`. What is
-    made of files is kept in `cache`, by default `folder/cache`, up to `cache_bytes`. Raises InvalidInputError when the
-    recipe's denoiser does not fit the other parts, and when a stage's files are of no use.
+    made of files is kept in `cache`, by default `folder/cache`, up to `cache_bytes`. Of the checkpoints in `folder` the
+    newest `keep` stay. Raises InvalidInputError when the recipe's denoiser does not fit the other parts, and when a
+    stage's files are of no use.
     """
     around(model.config, recipe)
     encoders = host_encoders(model)
@@ -47,7 +50,7 @@ def make_trainer(
         files = TrainingFiles(recipe, encoders, None if kept is None else ArrayCache(kept, cache_bytes))
     parts = model._parts
     return Trainer(
-        model.ops, recipe, parts.tokenizer, parts.text_encoder, encoders.latents, folder, compile, files, workers
+        model.ops, recipe, parts.tokenizer, parts.text_encoder, encoders.latents, folder, compile, files, workers, keep
     )
 
 

@@ -19,6 +19,7 @@ from ..errors import InvalidInputError
 from ..module import state_dict
 from ..ops import Ops
 from ..serialization.atomic import atomic_file
+from ..serialization.leftovers import put_back
 from ..training.codec_file import load_codec
 from ..training.recipe import Recipe, load_recipe
 from ..training.repatch import repatched
@@ -69,6 +70,7 @@ class Run:
         **options: Any,
     ) -> Run:
         """Go on from the newest checkpoint; a recipe or base model that is given replaces the run's own."""
+        put_back(folder)
         if not exists(folder):
             raise InvalidInputError(f"{folder} holds no training run to resume")
         base = base or OpenSora.from_pretrained(folder / MODEL, backend=ops)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InvalidInputError, LimitError
+from .leftovers import aside_of, temporary_sibling
 from .manifest import foreign_content, write_manifest
 
 StrPath = str | os.PathLike[str]
@@ -39,15 +39,12 @@ def atomic_file(path: StrPath, *, overwrite: bool = True) -> Iterator[Path]:
     _check_target(target, overwrite)
     temporary = temporary_sibling(target, Path(path).suffix)
     try:
-        _create(temporary, target)
-        yield temporary
-        _copy_mode(target, temporary)
-        sync_file(temporary)
-        _publish(temporary, target, overwrite)
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise _disk_full(target) from error
-        raise
+        with naming_a_full_disk(target):
+            _create(temporary, target)
+            yield temporary
+            _copy_mode(target, temporary)
+            sync_file(temporary)
+            _publish(temporary, target, overwrite)
     finally:
         with contextlib.suppress(OSError):  # gone already; or the error on its way says more than this one
             temporary.unlink()
@@ -60,7 +57,8 @@ def atomic_folder(path: StrPath, *, overwrite: bool = True) -> Iterator[Path]:
 
     On any exception it is removed and `path` is untouched. An older folder at `path` is replaced only if it is empty or
     this library's own, which means that its manifest lists every file in it; it is moved aside first and deleted
-    when the new one is in place. (A power cut between the two renames leaves the old one as `.opensora-*.tmp`.)
+    when the new one is in place. (A program killed between the two renames leaves the old one under a hidden name,
+    which `put_back` undoes.)
 
     Raises InvalidInputError and LimitError as `atomic_file` does, and InvalidInputError for a folder not our own.
     """
@@ -68,24 +66,27 @@ def atomic_folder(path: StrPath, *, overwrite: bool = True) -> Iterator[Path]:
     _check_folder(target, overwrite)
     temporary = temporary_sibling(target)
     try:
-        _create_folder(temporary, target)
-        yield temporary
-        write_manifest(temporary)
-        _sync_tree(temporary)
-        _check_folder(target, overwrite)  # again: much may have happened while a large model was written
-        _swap_folder(temporary, target)
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise _disk_full(target) from error
-        raise
+        with naming_a_full_disk(target):
+            _create_folder(temporary, target)
+            yield temporary
+            write_manifest(temporary)
+            _sync_tree(temporary)
+            _check_folder(target, overwrite)  # again: much may have happened while a large model was written
+            _swap_folder(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(target.parent)
 
 
-def temporary_sibling(target: Path, suffix: str = "") -> Path:
-    """A fresh hidden name in the folder of `target`, on the same file system and therefore one rename away from it."""
-    return target.with_name(f".opensora-{secrets.token_hex(8)}.tmp{suffix}")
+@contextlib.contextmanager
+def naming_a_full_disk(target: StrPath) -> Iterator[None]:
+    """Raise LimitError, naming what was to be written, where the block fails because the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise _disk_full(target) from error
+        raise
 
 
 def sync_file(path: Path) -> None:
@@ -122,7 +123,7 @@ def folder_error(error: OSError, target: Path) -> InvalidInputError | LimitError
     return InvalidInputError(f"cannot write {target}: {error.strerror or error}")
 
 
-def _disk_full(target: Path) -> LimitError:
+def _disk_full(target: StrPath) -> LimitError:
     return LimitError(f"no space left on the disk while writing {target}: free some or choose another")
 
 
@@ -204,7 +205,7 @@ def _swap_folder(temporary: Path, target: Path) -> None:
     if not target.exists():
         os.rename(temporary, target)
         return
-    aside = temporary_sibling(target)
+    aside = aside_of(target)
     try:
         os.rename(target, aside)
         os.rename(temporary, target)

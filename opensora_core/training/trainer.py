@@ -17,11 +17,12 @@ from ..errors import InvalidInputError, NonFiniteError
 from ..module import rebuild, state_dict
 from ..nn.init import RandomInit
 from ..ops import Array, Ops
-from ..serialization.atomic import atomic_file
+from ..serialization.atomic import atomic_file, naming_a_full_disk
+from ..serialization.leftovers import remove_leftovers
 from ..serialization.state import fill
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
-from .checkpoints import TrainState, latest_checkpoint, save_checkpoint
+from .checkpoints import KEEP, TrainState, latest_checkpoint, save_checkpoint
 from .data import Batch, Encode, make_batch, prefetch
 from .datasets.files import TrainingFiles
 from .objective import training_loss
@@ -54,6 +55,7 @@ class Trainer:
         compile: let the backend compile the loss (worth it on Torch; each new shape costs a compilation).
         files: of the stages that learn from files.
         workers: threads that prepare batches; how many changes nothing but the time.
+        keep: how many checkpoints stay, the newest ones.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class Trainer:
         compile: bool = False,
         files: TrainingFiles | None = None,
         workers: int = 1,
+        keep: int = KEEP,
     ) -> None:
         self.ops, self.recipe, self.folder = ops, recipe, folder
         self.files, self.workers = files, whole("workers", workers, 1)
+        self._keep = whole("keep", keep, 1)
         if files is None and any(stage.data is not None for stage in recipe.stages):
             raise InvalidInputError("the recipe learns from files: open them with TrainingFiles, or use make_trainer")
         self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
@@ -98,7 +102,10 @@ class Trainer:
         A checkpoint is written every `checkpoint_every` seconds, at the end, and when the caller stops iterating.
         """
         start = saved = time.monotonic()
-        first, total = self.state.step, self.recipe.total_steps
+        first = saved_step = self.state.step
+        total = self.recipe.total_steps
+        if self.folder is not None:
+            remove_leftovers(self.folder)
         batches = prefetch(self.batch, first, total, workers=self.workers)
         try:
             for batch in batches:
@@ -111,14 +118,14 @@ class Trainer:
                 self.state = state
                 if now - saved > checkpoint_every:
                     self.save()
-                    saved = now
+                    saved, saved_step = now, self.state.step
                 yield progress
                 if seconds is not None and now - start > seconds:
                     return
         finally:
             batches.close()
             self._shorten_log()
-            if self.state.step > first:
+            if self.state.step > saved_step:
                 self.save()
 
     def batch(self, step: int) -> Batch:
@@ -175,7 +182,7 @@ class Trainer:
 
     def save(self) -> Path | None:
         """Write a checkpoint into the folder, if there is one."""
-        return None if self.folder is None else save_checkpoint(self.ops, self.folder, self.state)
+        return None if self.folder is None else save_checkpoint(self.ops, self.folder, self.state, keep=self._keep)
 
     def resume(self) -> int:
         """Continue from the newest whole checkpoint in the folder, if any; returns the number of finished steps.
@@ -209,7 +216,8 @@ class Trainer:
         record: dict[str, Any] = {**vars(progress), "time": time.time()}
         if self.files is not None and (skipped := self.files.skipped.news()):
             record["skipped"] = skipped
-        with (self.folder / "log.jsonl").open("a") as log:
+        path = self.folder / "log.jsonl"
+        with naming_a_full_disk(path), path.open("a") as log:
             log.write(json.dumps(record) + "\n")
 
 
