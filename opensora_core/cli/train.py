@@ -50,7 +50,9 @@ def train(
         Path | None, Option(help="Folder for latents and text features of files; by default cache/ of the run.")
     ] = None,
     cache_gb: Annotated[float, Option(min=0, help="How large that folder may get.")] = 10.0,
-    export: Annotated[Path | None, Option(help="Also write the model into this folder at the end.")] = None,
+    export: Annotated[
+        Path | None, Option(help="Also write the model into this folder at the end; NAME.safetensors: the LoRA.")
+    ] = None,
     export_dtype: Annotated[str | None, Option(help="Precision of the exported weights, such as float16.")] = None,
 ) -> None:
     """Train a denoiser by a recipe. Ctrl-C saves; --resume goes on as if nothing had been.
@@ -110,13 +112,15 @@ def _open(
     given = any(path is not None for path in parts.values())
     if resume and exists(output):
         recipe = config or output / RECIPE
-        base = assemble(load_recipe(recipe), ops, **parts) if given else None
+        made = load_recipe(recipe)
+        base = assemble(made, ops, **parts, keep_denoiser=made.lora is not None) if given else None
         return Run.resume(output, ops, recipe=config, base=base, **options)
     if config is None:
         raise InvalidInputError("a new run needs a recipe: --config recipe.toml")
     if exists(output):
         raise InvalidInputError(f"{output} holds a training run already: go on with --resume, or choose another folder")
-    base = assemble(load_recipe(config), ops, **parts, keep_denoiser=warm)
+    made = load_recipe(config)
+    base = assemble(made, ops, **parts, keep_denoiser=warm or made.lora is not None)
     return Run.start(output, config, base, warm=warm, **options)
 
 

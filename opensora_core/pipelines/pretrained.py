@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import number
 from ..errors import InvalidInputError
 from ..module import named_leaves, num_parameters, rebuild, state_dict
 from ..nn.init import RandomInit
+from ..nn.lora import attach, merged
 from ..ops import Ops
 from ..registry import get_backend
 from ..serialization.folder import from_bytes, load_config, load_folder, save_folder, to_bytes
 from ..serialization.state import StateDifference, check_state
+from ..training.lora import read_lora
 from . import storage
 from .components import Components
 from .config import OpenSoraConfig
@@ -89,6 +93,21 @@ class Pretrained:
         taken = {n: self.ops.asarray(_own(state[n]), a.dtype) if n in state else a for n, a in own.items()}
         self._loaded, self._learner = rebuild(self._parts, taken), None
         return difference
+
+    def load_lora(self, path: str | Path, scale: float = 1.0) -> list[str]:
+        """Merge adapters of the denoiser from a file into its weights; returns the names of the layers they change.
+
+        Every W becomes W + scale · (alpha / rank) · B · A, rounded to the model's dtype, so that generating costs
+        nothing extra, `save` writes a whole model, and several files may be merged. To have the model without them,
+        keep a `copy.copy` of it, which costs nothing. The optimizer of `train_step` begins anew.
+        Raises InvalidInputError if there is no such file, FileFormatError if it holds no LoRA, WeightsError if that is
+        of another model; all change nothing.
+        """
+        weight = number("scale", scale, -1000)
+        adapters = {n: a._replace(alpha=a.alpha * weight) for n, a in read_lora(path, self.ops).items()}
+        denoiser = merged(self.ops, attach(self._parts.denoiser, adapters))
+        self._loaded, self._learner = replace(self._parts, denoiser=denoiser), None
+        return list(adapters)
 
     def save(self, folder: str | Path, *, dtype: str | None = None) -> Path:
         """Write config and weights into a folder, whole or not at all; `dtype` stores them in another precision."""

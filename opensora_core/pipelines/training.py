@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..module import state_dict, to_backend, tree_map
+from ..nn.lora import attach, merged
 from ..registry import get_backend
 from ..training.checkpoints import KEEP
 from ..training.datasets.cache import DEFAULT_BYTES, ArrayCache
@@ -37,6 +38,8 @@ def make_trainer(
 ) -> Trainer:
     """Return a Trainer of a new denoiser for a model's text encoder, vocabulary and autoencoder, on its backend.
 
+    With `lora` in the recipe it trains adapters of the model's own denoiser, which must be the recipe's.
+
     Clips are encoded by NumPy, ahead of the step that needs them, by as many threads as there are `workers`. What is
     made of files is kept in `cache`, by default `folder/cache`, up to `cache_bytes`. Of the checkpoints in `folder` the
     newest `keep` stay. Raises InvalidInputError when the recipe's denoiser does not fit the other parts, and when a
@@ -49,9 +52,12 @@ def make_trainer(
         kept = cache or (None if folder is None else folder / "cache")
         files = TrainingFiles(recipe, encoders, None if kept is None else ArrayCache(kept, cache_bytes))
     parts = model._parts
-    return Trainer(
+    trainer = Trainer(
         model.ops, recipe, parts.tokenizer, parts.text_encoder, encoders.latents, folder, compile, files, workers, keep
     )
+    if recipe.lora is not None:
+        trainer.start_from(state_dict(parts.denoiser))
+    return trainer
 
 
 def host_encoders(model: OpenSora) -> Encoders:
@@ -83,7 +89,8 @@ def _hash(module: Any, *made_of: Any) -> str:
 
 def trained_model(model: OpenSora, trainer: Trainer, *, ema: bool = True) -> OpenSora:
     """Return a model with the denoiser as trained so far, averaged or raw, and the other parts of `model`."""
-    weights = trainer.denoiser(ema=ema)
+    adapted = None if trainer.recipe.lora is None else attach(model._parts.denoiser, trainer.adapters(ema=ema))
+    weights = trainer.denoiser(ema=ema) if adapted is None else merged(model.ops, adapted)
     state = {name: array for name, array in model.state_dict().items() if not name.startswith("denoiser.")}
     state |= {f"denoiser.{name}": trainer.ops.to_numpy(array) for name, array in state_dict(weights).items()}
     made = OpenSora(around(model.config, trainer.recipe), backend=model.ops)

@@ -2,6 +2,7 @@
 
 recipe.toml       what is trained
 model/            a whole model: text encoder, autoencoder, vocabulary, and the denoiser as last exported
+base/             where adapters are trained (LoRA): the model that they adapt
 step-NNNNNNNN/    the newest checkpoints
 log.jsonl         one line a step
 cache/            latents and text features of files, unless they are kept elsewhere
@@ -21,6 +22,7 @@ from ..ops import Ops
 from ..serialization.atomic import atomic_file
 from ..serialization.leftovers import put_back
 from ..training.codec_file import load_codec
+from ..training.lora import save_lora
 from ..training.recipe import Recipe, load_recipe
 from ..training.repatch import repatched
 from ..training.text_file import load_text_encoder
@@ -29,7 +31,7 @@ from .config import OpenSoraConfig
 from .opensora import OpenSora
 from .training import around, make_trainer, trained_model
 
-RECIPE, MODEL = "recipe.toml", "model"
+RECIPE, MODEL, BASE = "recipe.toml", "model", "base"
 
 
 class Run:
@@ -56,7 +58,7 @@ class Run:
         if warm:
             trainer.start_from(state_dict(base._parts.denoiser))
         run = cls(folder, base, trainer)
-        run._prepare(recipe)
+        run._prepare(recipe, new_base=True)
         return run
 
     @classmethod
@@ -73,20 +75,23 @@ class Run:
         put_back(folder)
         if not exists(folder):
             raise InvalidInputError(f"{folder} holds no training run to resume")
-        base = base or OpenSora.from_pretrained(folder / MODEL, backend=ops)
+        own = folder / (BASE if (folder / BASE).exists() else MODEL)
+        new_base, base = base is not None, base or OpenSora.from_pretrained(own, backend=ops)
         recipe = recipe or folder / RECIPE
         trainer = make_trainer(base, load_recipe(recipe), folder, **options)
         trainer.resume()
         run = cls(folder, base, trainer)
-        run._prepare(recipe)
+        run._prepare(recipe, new_base)
         return run
 
-    def _prepare(self, recipe: Path) -> None:
+    def _prepare(self, recipe: Path, new_base: bool) -> None:
         """Make the folder self-contained."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if recipe != self.folder / RECIPE:
             with atomic_file(self.folder / RECIPE) as temporary:
                 shutil.copyfile(recipe, temporary)
+        if new_base and self.trainer.recipe.lora is not None:
+            self.base.save(self.folder / BASE)
         self.export(self.folder / MODEL)
 
     @property
@@ -104,7 +109,17 @@ class Run:
         return self.trainer.run(seconds=seconds)
 
     def export(self, folder: Path | None = None, *, dtype: str | None = None) -> Path:
-        """Write a whole model with the averaged weights, by default the run's own `model`."""
+        """Write a whole model with the averaged weights, by default the run's own `model`.
+
+        Adapters are merged into it; a `folder` that is a file's name, *.safetensors, gets the adapters alone.
+        """
+        if folder is not None and folder.suffix == ".safetensors":
+            if self.trainer.recipe.lora is None or dtype is not None:
+                raise InvalidInputError(
+                    f"{folder} would hold adapters in float32, of a recipe with [lora]: name a folder"
+                )
+            save_lora(folder, self.trainer.ops, self.trainer.adapters())
+            return folder
         return trained_model(self.base, self.trainer).save(folder or self.folder / MODEL, dtype=dtype)
 
 

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from ..errors import InvalidInputError
-from .recipe import Recipe
 
 CONSTANT = ("rope.freqs",)  # a table of the position encoding, which Open-Sora keeps among the weights
 
 
-def learned(recipe: Recipe, names: Sequence[str]) -> frozenset[str]:
-    """Names of the weights that `train` matches and `frozen` does not.
+def learned(train: Sequence[str], frozen: Sequence[str], names: Sequence[str]) -> frozenset[str]:
+    """Names of the weights that a pattern of `train` matches and none of `frozen`.
 
     Raises InvalidInputError for a pattern that matches nothing, and when nothing is left to learn.
     """
-    still = {*CONSTANT, *matching("frozen", recipe.frozen, names)}
-    left = frozenset(matching("train", recipe.train, names)) - still
+    still = {*CONSTANT, *matching("frozen", frozen, names)}
+    left = frozenset(matching("train", train, names)) - still
     if not left:
-        raise InvalidInputError(f"train={list(recipe.train)} without frozen={list(recipe.frozen)} leaves no weight")
+        raise InvalidInputError(f"train={list(train)} without frozen={list(frozen)} leaves no weight")
     return left
 
 

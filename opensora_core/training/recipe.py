@@ -13,6 +13,7 @@ from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..registry import DTYPES
 from ..schedulers.parametrization import Prediction
+from .lora import LoraConfig
 from .stages import Bucket, Stage
 
 __all__ = ["Bucket", "Recipe", "Stage", "load_recipe", "recipe_from_dict"]
@@ -32,6 +33,7 @@ class Recipe:
     ema_decay: float = 0.999
     train: tuple[str, ...] = ("*",)  # patterns of the weights that learn, such as "temporal_blocks.*"
     frozen: tuple[str, ...] = ()  # patterns of those among them that stay as they are
+    lora: LoraConfig | None = None  # adapters learn in place of weights
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -45,6 +47,8 @@ class Recipe:
             raise InvalidInputError("ema_decay=1 would keep the first weights for ever; it must be below 1")
         patterns("train", self.train)
         patterns("frozen", self.frozen)
+        if self.lora is not None and (self.train != ("*",) or self.frozen):
+            raise InvalidInputError("with lora only adapters learn: their layers take the place of train and frozen")
 
     def locate(self, step: int) -> tuple[Stage, int]:
         """Stage of global step `step` (0-based) and the step within it; raises IndexError past the end."""
@@ -79,7 +83,8 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     values = table("recipe", values, [f.name for f in fields(Recipe)])
     stages = tuple(_stage(i, v) for i, v in enumerate(_tables("stages", values.get("stages", ())), 1))
     denoiser = STDiT3Config.from_dict(_mapping("denoiser", values.get("denoiser", {})))
-    recipe: Recipe = _build("recipe", Recipe, {**values, "denoiser": denoiser, "stages": stages})
+    lora = _build("lora", LoraConfig, values["lora"]) if values.get("lora") is not None else None
+    recipe: Recipe = _build("recipe", Recipe, {**values, "denoiser": denoiser, "stages": stages, "lora": lora})
     return recipe
 
 

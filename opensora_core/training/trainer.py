@@ -16,6 +16,7 @@ from ..dit.stdit3 import STDiT3
 from ..errors import InvalidInputError, NonFiniteError
 from ..module import rebuild, state_dict
 from ..nn.init import RandomInit
+from ..nn.lora import LowRank, adapters_of, merged
 from ..ops import Array, Ops
 from ..serialization.atomic import atomic_file, naming_a_full_disk
 from ..serialization.leftovers import remove_leftovers
@@ -25,6 +26,7 @@ from ..text.tokenizer import WordTokenizer
 from .checkpoints import KEEP, TrainState, latest_checkpoint, save_checkpoint
 from .data import Batch, Encode, make_batch, prefetch
 from .datasets.files import TrainingFiles
+from .lora import ADAPTERS, with_adapters
 from .objective import training_loss
 from .optimizer import AdamW, ema_update, is_finite
 from .parts import learned
@@ -77,22 +79,30 @@ class Trainer:
         if files is None and any(stage.data is not None for stage in recipe.stages):
             raise InvalidInputError("the recipe learns from files: open them with TrainingFiles, or use make_trainer")
         self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
-        self._template = STDiT3.create(recipe.denoiser, RandomInit(recipe.seed))
-        self._learned = learned(recipe, list(state_dict(self._template)))
+        init = RandomInit(recipe.seed)
+        self._template = STDiT3.create(recipe.denoiser, init)
+        train = recipe.train
+        if recipe.lora is not None:
+            self._template, train = with_adapters(self._template, recipe.lora, init), ADAPTERS
+        self._learned = learned(train, recipe.frozen, list(state_dict(self._template)))
         self._optimizer = AdamW()
         self._loss = ops.compile(training_loss) if compile else training_loss
-        self.state = self._fresh_state()
+        self._base: dict[str, Array] = {}  # what adapters adapt; no part of the state, for it never changes
+        self.state = self._fresh_state(state_dict(self._template))
 
-    def _fresh_state(self) -> TrainState:
-        params = {name: self.ops.asarray(p, "float32") for name, p in state_dict(self._template).items()}
+    def _fresh_state(self, weights: Mapping[str, Array]) -> TrainState:
+        params = {name: self.ops.asarray(p, "float32") for name, p in weights.items()}
         trained = {name: p for name, p in params.items() if name in self._learned}
+        if self.recipe.lora is not None:
+            rest = {name: p for name, p in params.items() if name not in self._learned}
+            self._base = {name: self.ops.astype(p, self.recipe.precision) for name, p in rest.items()}
+            params = trained
         return TrainState(0, params, dict(params), self._optimizer.init(self.ops, trained))
 
     def start_from(self, weights: Mapping[str, Array]) -> None:
         """Begin with these weights of a denoiser instead of random ones; WeightsError if they are not the recipe's."""
-        own = state_dict(fill(self._template, weights))
-        params = {name: self.ops.asarray(p, "float32") for name, p in own.items()}
-        self.state = self.state._replace(params=params, ema=dict(params))
+        adapters = {} if self.recipe.lora is None else self.state.params
+        self.state = self._fresh_state(state_dict(fill(self._template, {**weights, **adapters})))
 
     # ------------------------------------------------------------------ running
 
@@ -168,7 +178,8 @@ class Trainer:
         frozen = {name: p for name, p in self.state.params.items() if name not in self._learned}
 
         def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
-            cast = {name: ops.astype(p, self.recipe.precision) for name, p in {**frozen, **params}.items()}
+            weights = {**self._base, **frozen, **params}
+            cast = {name: ops.astype(p, self.recipe.precision) for name, p in weights.items()}
             denoiser = rebuild(self._template, cast)
             return self._loss(ops, denoiser, arrays, **how)
 
@@ -177,8 +188,15 @@ class Trainer:
     # ------------------------------------------------------------------ keeping
 
     def denoiser(self, *, ema: bool = True) -> STDiT3:
-        """Return the present model: the averaged weights, or the raw ones."""
-        return rebuild(self._template, self.state.ema if ema else self.state.params)
+        """Return the present model: the averaged weights, or the raw ones; adapters are merged into them."""
+        return merged(self.ops, self._adapted(ema))
+
+    def adapters(self, *, ema: bool = True) -> dict[str, LowRank]:
+        """Return the present adapters, averaged or raw, by layer; none where the weights themselves are trained."""
+        return adapters_of(self._adapted(ema))
+
+    def _adapted(self, ema: bool) -> STDiT3:
+        return rebuild(self._template, {**self._base, **(self.state.ema if ema else self.state.params)})
 
     def save(self) -> Path | None:
         """Write a checkpoint into the folder, if there is one."""
