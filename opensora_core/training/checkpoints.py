@@ -7,18 +7,21 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import FileFormatError, InvalidInputError, LimitError
+from ..errors import FileFormatError, InvalidInputError, LimitError, WeightsError
 from ..ops import Array, Ops
 from ..serialization.folder import load_folder, save_folder
 from ..serialization.leftovers import put_back
 from ..serialization.state import check_state
+from .continuing import REMEDY, changes, described
 from .optimizer import AdamState
+from .recipe import Recipe
 
 KEEP = 2  # checkpoints: one more than needed, lest a damaged disk take the only one
+Shapes = dict[str, tuple[int, ...]]
 FORMAT, VERSION = "opensora-training-state", 1
 
 
@@ -35,16 +38,20 @@ class TrainState(NamedTuple):
     moments: AdamState
 
 
-def save_checkpoint(ops: Ops, folder: Path, state: TrainState, *, keep: int = KEEP) -> Path:
+def save_checkpoint(
+    ops: Ops, folder: Path, state: TrainState, *, recipe: Recipe | None = None, keep: int = KEEP
+) -> Path:
     """Write `folder/step-NNNNNNNN` whole or not at all, then drop checkpoints beyond the newest `keep`.
 
+    recipe: what made the state, for whoever goes on with another one to be told what differs.
     Raises LimitError when the disk is full; the checkpoints before this one are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{state.step:08d}"
     tensors = {name: ops.to_numpy(a) for name, a in _flatten(state).items()}
+    header = {"format": FORMAT, "version": VERSION, "step": state.step}
     try:
-        save_folder(path, {"format": FORMAT, "version": VERSION, "step": state.step}, tensors)
+        save_folder(path, header if recipe is None else {**header, "recipe": described(recipe)}, tensors)
     except LimitError as error:
         before = [p.name for p in _checkpoints(folder)]
         left = f"the checkpoints before it are untouched, the last is {before[-1]}" if before else "there is no other"
@@ -55,11 +62,12 @@ def save_checkpoint(ops: Ops, folder: Path, state: TrainState, *, keep: int = KE
     return path
 
 
-def latest_checkpoint(ops: Ops, folder: Path, like: TrainState) -> TrainState | None:
+def latest_checkpoint(ops: Ops, folder: Path, like: TrainState, recipe: Recipe | None = None) -> TrainState | None:
     """Return the newest checkpoint that is whole, or None; damaged ones are passed over with a CheckpointWarning.
 
-    Raises WeightsError if it belongs to a model of another shape than `like`, InvalidInputError if it was written by a
-    version of the library whose checkpoints this one does not know.
+    recipe: what the run is to go on with; what differs from the checkpoint's own is told in a CheckpointWarning, too.
+    Raises WeightsError if the checkpoint belongs to a model of another shape than `like`, InvalidInputError if the
+    recipe cannot go on from it, or if this library does not know its version.
     """
     put_back(folder)
     for path in reversed(_checkpoints(folder)):
@@ -73,16 +81,35 @@ def latest_checkpoint(ops: Ops, folder: Path, like: TrainState) -> TrainState | 
             _pass_over(f"the folder {path.name} is no checkpoint of a training run and was passed over: {kind}")
             continue
         _check_version(path, config.get("version", 1))  # the first ones said none
+        _compare(path, config.get("recipe"), recipe, _shapes(_flatten(like)), _shapes(tensors))
         return _state(ops, config["step"], tensors, like)
     return None
 
 
 def _state(ops: Ops, step: int, tensors: Mapping[str, Array], like: TrainState) -> TrainState:
-    expected = {name: tuple(a.shape) for name, a in _flatten(like).items()}
-    check_state(expected, {name: tuple(a.shape) for name, a in tensors.items()})
     own = {name: ops.asarray(np.array(a)) for name, a in tensors.items()}  # not mapped: the file may be removed
     params, ema = ({name: own[prefix + name] for name in like.params} for prefix in ("params/", "ema/"))
     return TrainState(step, params, ema, AdamState(own["mean"], own["square"]))
+
+
+def _compare(path: Path, before: Any, recipe: Recipe | None, expected: Shapes, found: Shapes) -> None:
+    """Say what the recipe changes; raise if the run cannot go on with it."""
+    differing = changes(before, recipe) if isinstance(before, dict) and recipe is not None else []
+    other = f"{path.name} was made by another recipe"
+    if fixed := "; ".join(str(change) for change in differing if change.is_fixed):
+        raise InvalidInputError(f"{other}: {fixed}. {REMEDY}")
+    try:
+        check_state(expected, found)
+    except WeightsError as error:
+        shape = "; ".join(str(change) for change in differing if change.key.startswith("denoiser."))
+        raise WeightsError(f"{other}: {shape or error}. {REMEDY}") from error
+    if differing:
+        message = f"the run goes on from {path.name} with another recipe: {'; '.join(map(str, differing))}"
+        warnings.warn(message, CheckpointWarning, stacklevel=3)
+
+
+def _shapes(arrays: Mapping[str, Array]) -> Shapes:
+    return {name: tuple(a.shape) for name, a in arrays.items()}
 
 
 def _check_version(path: Path, version: object) -> None:

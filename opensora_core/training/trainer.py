@@ -200,17 +200,20 @@ class Trainer:
 
     def save(self) -> Path | None:
         """Write a checkpoint into the folder, if there is one."""
-        return None if self.folder is None else save_checkpoint(self.ops, self.folder, self.state, keep=self._keep)
+        if self.folder is None:
+            return None
+        return save_checkpoint(self.ops, self.folder, self.state, recipe=self.recipe, keep=self._keep)
 
     def resume(self) -> int:
         """Continue from the newest whole checkpoint in the folder, if any; returns the number of finished steps.
 
         The run goes on as if it had never stopped, bit for bit on one machine. Damaged checkpoints are passed over
-        with a CheckpointWarning, and what the log says of steps that are done again is taken out of it.
+        with a CheckpointWarning, and what the log says of steps that are done again is taken out of it. Where the
+        recipe is not the checkpoint's, a CheckpointWarning says in what, or an InvalidInputError if it cannot be.
         """
         if self.folder is None:
             return self.state.step
-        found = latest_checkpoint(self.ops, self.folder, self.state)
+        found = latest_checkpoint(self.ops, self.folder, self.state, self.recipe)
         if found is not None:
             self.state = found
         self._shorten_log()
