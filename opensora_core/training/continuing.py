@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .recipe import Recipe
 
-FIXED = ("prediction", "train", "frozen")  # what the output means, and which weights have moments
+FIXED = ("prediction", "train", "frozen", "lora")  # what the output means, and which weights have moments
 REMEDY = (
     "Rates, steps, stages, data and the seed may change, these may not: leave them as they were, or begin a run in "
     "another folder, which --warm-start --init RUN/model lets start from these weights where they fit"
