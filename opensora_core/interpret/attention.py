@@ -33,7 +33,7 @@ def attention_maps(
     if wrong := [name for name in names if name not in layers]:
         raise InvalidInputError(f"{', '.join(wrong)}: no attention layer; there are {', '.join(layers)}")
     denoiser, calls = capture(parts.denoiser, names)
-    predict_once(ops, replace(parts, denoiser=denoiser), z, timestep, *text)
+    predict_once(ops, replace(parts, denoiser=denoiser, compiled=None), z, timestep, *text)
     maps = {}
     for name in names:
         layer, (call,) = layers[name], calls[name]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..dit.stdit3 import STDiT3
 from ..module import static, to_backend
 from ..nn.init import RandomInit
-from ..ops import Ops
+from ..ops import Array, Ops
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
 from ..vae.block_codec import BlockCodec
@@ -23,6 +25,7 @@ class Components:
     codec: BlockCodec
     config: OpenSoraConfig = static()
     tokenizer: WordTokenizer = static()
+    compiled: Callable[..., Array] | None = static(default=None)  # `STDiT3.denoise` of any weights, but for the ops
 
     @classmethod
     def create(cls, config: OpenSoraConfig, init: RandomInit) -> Components:
@@ -34,6 +37,12 @@ class Components:
             config,
             WordTokenizer(config.vocabulary, config.text.max_length),
         )
+
+    def denoise(self, ops: Ops, *inputs: Any) -> Array:
+        """One prediction, by the compiled function if there is one; inputs as for `STDiT3.denoise`."""
+        if self.compiled is None:
+            return self.denoiser.denoise(ops, *inputs)
+        return self.compiled(self.denoiser, *inputs)
 
     def on(self, ops: Ops) -> Components:
         """Return the parts on a backend in its dtype, the autoencoder in float32 or better."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from numpy.typing import NDArray
@@ -96,5 +97,5 @@ class Explainable(Trainable):
         """
         twin = type(self).__new__(type(self))
         twin.ops, twin._learner = self.ops, None
-        twin._loaded, calls = capture(self._parts, names)
+        twin._loaded, calls = capture(replace(self._parts, compiled=None), names)
         return twin, calls

@@ -87,7 +87,7 @@ def predict_velocity(
 ) -> Array:
     """Velocity [B, C, T, h, w] at latents z and in their dtype, whatever the denoiser predicts; sizes in pixels."""
     t, rate = (ops.full((z.shape[0],), value, z.dtype) for value in (timestep, fps))
-    output = parts.denoiser.denoise(ops, z, t, context, x_mask, rate, height, width)
+    output = parts.denoise(ops, z, t, context, x_mask, rate, height, width)
     return to_velocity(ops, ops.astype(output, z.dtype), z, t, parts.config.prediction, SMALLEST_TIME)
 
 

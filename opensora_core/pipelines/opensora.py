@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Self, get_args
 
 from ..checks import one_of, whole
-from ..errors import CancelledError, InvalidInputError
+from ..dit.stdit3 import STDiT3
+from ..errors import CancelledError, InvalidInputError, OpenSoraError
 from ..media.video import Video
 from .explainable import Explainable
 from .generation import CheckFinite
@@ -123,6 +126,49 @@ class OpenSora(Explainable):
                 made_by = {"prompt": prompt, "backend": self.ops.name, "dtype": self.ops.dtype}
                 negative = {} if negative_prompt is None else {"negative_prompt": negative_prompt}
                 yield Video(item, request.fps, {**request.settings(), **made_by, **negative})
+
+    # ------------------------------------------------------------------ speed
+
+    def compile(self) -> Self:
+        """Let the backend compile the denoiser: `torch.compile` on Torch, CUDA graphs on `cuda`; returns the model.
+
+        Each new length, size or batch costs a compilation, which `warmup` does ahead. Where the backend compiles
+        nothing, a RuntimeWarning says so and all stays as it is.
+        """
+        ops = self.ops
+
+        def denoise(denoiser: STDiT3, *inputs: Any) -> Any:
+            return denoiser.denoise(ops, *inputs)
+
+        compiled = ops.compile(denoise)
+        if compiled is denoise:
+            warnings.warn(f"the backend {ops.name!r} compiles nothing; the model runs as it is", RuntimeWarning, 2)
+        else:
+            self._loaded = replace(self._parts, compiled=compiled)
+        return self
+
+    def warmup(self, shapes: Iterable[tuple[int, int, int]] | None = None) -> None:
+        """Generate once in a few steps for each (num_frames, height, width), by default the model's own.
+
+        What is slow only at first is done then: compiling, choosing kernels, filling memory pools. Should the compiler
+        fail, a RuntimeWarning says why and the model goes on uncompiled.
+        """
+        own = (self.config.num_frames, self.config.height, self.config.width)
+        for shape in [own] if shapes is None else shapes:
+            try:
+                self._generate_briefly(shape)
+            except OpenSoraError:
+                raise
+            except Exception as error:
+                if self._parts.compiled is None:
+                    raise
+                warnings.warn(f"compiling failed, the model runs as it is: {error}", RuntimeWarning, stacklevel=2)
+                self._loaded = replace(self._parts, compiled=None)
+                self._generate_briefly(shape)
+
+    def _generate_briefly(self, shape: tuple[int, int, int]) -> None:
+        steps = min(4, self.config.num_inference_steps)  # some with guidance, some without
+        self.generate_custom(self.config.vocabulary[0], *shape, num_inference_steps=steps, seed=0)
 
     def _request(self, options: Mapping[str, Any]) -> Request:
         request = Request.create(self.config, **options)

@@ -14,6 +14,7 @@ import typer
 from opensora_core.cli.app import app
 from opensora_core.ops import FUSED, PRIMITIVES
 from opensora_core.pipelines import storage
+from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.training.recipe import recipe_from_dict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +89,15 @@ def test_the_language_page_lists_every_op():
     assert [tier.split() for tier in listed.groups()] == [PRIMITIVES, FUSED]
     assert f"**Primitives** ({len(PRIMITIVES)})" in text
     assert f"**Fused ops** ({len(FUSED)})" in text
+
+
+def test_every_member_of_the_interface_is_held_by_a_test_that_exists():
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| `(\S+)::(\S+)` \|$", TEXTS["docs/interface.md"], re.MULTILINE)
+    assert len(rows) == sum(line.startswith("| ") for line in TEXTS["docs/interface.md"].splitlines()) - 1
+    for here, file, test in rows:
+        assert re.search(rf"^def {test}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE), (file, test)
+        for name in re.findall(r"`(\w+)\(", here):
+            assert name == "OpenSora" or hasattr(OpenSora, name), name
 
 
 def test_every_page_of_the_docs_can_be_reached_from_the_readme():

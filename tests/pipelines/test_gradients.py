@@ -19,6 +19,7 @@ def batch(model):
 
 def test_a_training_step_is_gradients_and_their_application():
     one, two = make(), make()
+    assert one.supports_training
     z = batch(one)
     for seed in (0, 1):
         loss, grads = two.compute_gradients(z, CAPTIONS, seed=seed)
