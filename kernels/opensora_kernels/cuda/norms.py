@@ -1,4 +1,4 @@
-"""Norms on our CUDA kernels: layer, RMS and group norm, DiT's modulate, and the gated residual in the same pass."""
+"""Norms on our CUDA kernels: layer, RMS and group norm, DiT's modulate; and the gated residual between them."""
 
 from __future__ import annotations
 
@@ -34,25 +34,31 @@ class NormKernels:
 
     def layer_norm(self, x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-6) -> Any:
         """Zero mean and unit variance over the last axis of x [..., D], then weight and bias [D]."""
-        return self._normalise(x, weight, bias, 0.0, eps, centred=True)[1]
+        return self._normalise(x, weight, bias, 0.0, eps, centred=True)
 
     def rms_norm(self, x: Any, weight: Any, eps: float = 1e-6) -> Any:
         """x [..., D] over its root mean square along the last axis, times weight [D]."""
-        return self._normalise(x, weight, None, 0.0, eps, centred=False)[1]
+        return self._normalise(x, weight, None, 0.0, eps, centred=False)
 
     def modulate(self, x: Any, shift: Any, scale: Any, eps: float = 1e-6) -> Any:
         """layer_norm(x) (1 + scale) + shift."""
-        return self._normalise(x, scale, shift, 1.0, eps, centred=True)[1]
+        return self._normalise(x, scale, shift, 1.0, eps, centred=True)
 
     def gated_residual(self, x: Any, branch: Any, gate: Any) -> Any:
         """x + gate · branch; branch is shaped as x."""
-        return self._normalise(x, None, None, 0.0, 0.0, centred=False, gate=gate, branch=branch, normed=False)[0]
-
-    def gated_residual_modulate(
-        self, x: Any, branch: Any, gate: Any, shift: Any, scale: Any, eps: float = 1e-6
-    ) -> tuple[Any, Any]:
-        """r = x + gate · branch and modulate(r, shift, scale), in one pass."""
-        return self._normalise(x, scale, shift, 1.0, eps, centred=True, gate=gate, branch=branch)
+        _check_alike(x, branch=branch, gate=gate)
+        D, out = x.shape[-1], self.xp.empty(x.shape, x.dtype)
+        if x.size == 0:
+            return out
+        alignment = 4 * x.itemsize if D % 4 == 0 else 1
+        sizes = _three(x.shape[:-1])
+        x, branch = (self._packed(a, alignment) for a in (x, branch))
+        gate = self._vectors(gate, x.shape[:-1], sizes, alignment)
+        rows, strides = x.size // D, map(np.int64, element_strides(gate)[:3])
+        args = (x, branch, gate, out, np.int64(rows), *map(np.int32, (D, *sizes[1:])), *strides)
+        kernel = self.get_kernel("gated_residual.cu", f"gated_residual<{c_type(x)}, {str(D % 4 == 0).lower()}>")
+        launch(kernel, (ceil_div(rows, ROWS),), (32 * ROWS,), args)
+        return out
 
     def group_norm(
         self, x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-6, *, silu: bool = False
@@ -74,49 +80,31 @@ class NormKernels:
         launch(kernel, (rows * chunks,), (GROUP_THREADS,), args, GROUP_SHARED)
         return out
 
-    def _normalise(
-        self,
-        x: Any,
-        scale: Any,
-        shift: Any,
-        offset: float,
-        eps: float,
-        *,
-        centred: bool,
-        gate: Any = None,
-        branch: Any = None,
-        normed: bool = True,
-    ) -> tuple[Any, Any]:
-        """See modulate.cu; returns r and the norm, None for what was not asked."""
-        _check_alike(x, gate=gate, branch=branch, scale=scale, shift=shift)
-        D = x.shape[-1]
-        residual = None if branch is None else self.xp.empty(x.shape, x.dtype)
-        out = self.xp.empty(x.shape, x.dtype) if normed else None
+    def _normalise(self, x: Any, scale: Any, shift: Any, offset: float, eps: float, *, centred: bool) -> Any:
+        """See modulate.cu."""
+        _check_alike(x, scale=scale, shift=shift)
+        D, out = x.shape[-1], self.xp.empty(x.shape, x.dtype)
         if x.size == 0:
-            return residual, out
+            return out
         held = _held(D)
         alignment = 4 * x.itemsize if held else 1
         sizes = _three(x.shape[:-1])
-        x, branch = (self._packed(a, alignment) for a in (x, branch))
-        vectors = [self._vectors(a, x.shape[:-1], sizes, alignment) for a in (gate, scale, shift)]
+        x = self._packed(x, alignment)
+        vectors = [None if a is None else self._vectors(a, x.shape[:-1], sizes, alignment) for a in (scale, shift)]
         strides = [np.int64(n) for a in vectors for n in ((0, 0, 0) if a is None else element_strides(a)[:3])]
-        gate, scale, shift = map(optional, vectors)
-        arrays = (x, optional(branch), gate, optional(residual), optional(out), scale, shift)
         rows = x.size // D
-        args = (*arrays, np.int64(rows), *map(np.int32, (D, *sizes[1:])), *strides)
+        args = (x, out, *map(optional, vectors), np.int64(rows), *map(np.int32, (D, *sizes[1:])), *strides)
         args += (np.float32(offset), np.float32(eps), np.int32(centred))
         name = f"modulate<{c_type(x)}, {held}>" if held else f"modulate_any<{c_type(x)}>"
         launch(self.get_kernel("modulate.cu", name), (ceil_div(rows, ROWS),), (32 * ROWS,), args)
-        return residual, out
+        return out
 
     def _packed(self, x: Any, alignment: int) -> Any:
         """x in one piece that begins at a multiple of `alignment`."""
-        return None if x is None else dense_rows(self.xp, self.xp.ascontiguousarray(x), alignment)
+        return dense_rows(self.xp, self.xp.ascontiguousarray(x), alignment)
 
     def _vectors(self, a: Any, lead: tuple[int, ...], sizes: tuple[int, int, int], alignment: int) -> Any:
         """A row's vectors [n0, n1, n2, D], seen through strides of zero where they broadcast."""
-        if a is None:
-            return None
         a = dense_rows(self.xp, a, alignment)
         return self.xp.broadcast_to(a, (*lead, a.shape[-1])).reshape((*sizes, a.shape[-1]))
 

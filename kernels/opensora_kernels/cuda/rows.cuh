@@ -20,10 +20,6 @@ __device__ __forceinline__ void store_four(T* to, float4 x) {
 template <>
 __device__ __forceinline__ void store_four<float>(float* to, float4 x) { *reinterpret_cast<float4*>(to) = x; }
 
-// What is left of a number that is stored as T.
-template <typename T>
-__device__ __forceinline__ float rounded(float x) { return to_float(from_float<T>(x)); }
-
 __device__ __forceinline__ float sum_of(float4 x) { return (x.x + x.y) + (x.z + x.w); }
 __device__ __forceinline__ float product_sum(float4 a, float4 b) {
   return (a.x * b.x + a.y * b.y) + (a.z * b.z + a.w * b.w);

@@ -85,7 +85,8 @@ def _rowwise(recorder: Recorder, dtype: np.dtype[Any]) -> None:
     norms, activations = NormKernels(np, recorder), ActivationKernels(np, recorder)
     for D in CHANNELS:
         x, v = np.ones((2, D), dtype), np.ones(D, dtype)
-        norms.gated_residual_modulate(x, x, v, v, v)
+        norms.modulate(x, v, v)
+        norms.gated_residual(x, x, v)
     for length in (8, 2 * PIECE):
         norms.group_norm(np.ones((1, 1, length), dtype), 1)
     x, statistic = np.ones((1, 1, 8), dtype), np.zeros((1, 1, 8), np.float32)

@@ -131,7 +131,8 @@ def _attention(recorder: Recorder, dtype: np.dtype[Any]) -> None:
 
 def _rowwise(recorder: Recorder, dtype: np.dtype[Any]) -> None:
     norms, x = NumbaNorms(np, _none, recorder), np.ones((2, 4, 8), dtype)
-    norms.gated_residual_modulate(x, x, x, x, x)
+    norms.modulate(x, x, x)
+    norms.gated_residual(x, x, x)
     norms.group_norm(x, 2)
     NumbaConv(np, _none, recorder).conv(x, x, None, (1,), (0,))
     moment = np.zeros(x.shape, np.float32)

@@ -45,15 +45,6 @@ class NumbaNorms(NormKernels):
         self.launch(self.xp, gated_residual, (ceil_div(x.size, THREADS),), THREADS, (*flat, out))
         return out.reshape(x.shape)
 
-    def gated_residual_modulate(
-        self, x: Any, branch: Any, gate: Any, shift: Any, scale: Any, eps: float = 1e-6
-    ) -> tuple[Any, Any]:
-        """See `NormKernels.gated_residual_modulate`."""
-        if not (_fit(x, branch, gate, shift, scale) and branch.shape == x.shape):
-            return super().gated_residual_modulate(x, branch, gate, shift, scale, eps)
-        residual = self.gated_residual(x, branch, gate)
-        return residual, self.modulate(residual, shift, scale, eps)
-
     def group_norm(
         self, x: Any, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-6, *, silu: bool = False
     ) -> Any:

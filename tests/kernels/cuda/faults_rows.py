@@ -1,8 +1,8 @@
 # ruff: noqa: E501
 """Faults to seed into norms, activations, rope, convolution and AdamW, as in `faults`: (name, file, before, after)."""
 
-MODULATE, GROUP, ACTIVATIONS, SOFTMAX = "modulate.cu", "group_norm_silu.cu", "activations.cu", "softmax.cu"
-GROUP_BACKWARD = "group_norm_backward.cu"
+MODULATE, GATED, GROUP, SOFTMAX = "modulate.cu", "gated_residual.cu", "group_norm_silu.cu", "softmax.cu"
+GROUP_BACKWARD, ACTIVATIONS = "group_norm_backward.cu", "activations.cu"
 ROPE, CONV, ADAMW, BACKWARD, ROWS = "qk_norm_rope.cu", "conv3d.cu", "adamw.cu", "modulate_backward.cu", "rows.cuh"
 
 FAULTS = [
@@ -11,7 +11,6 @@ FAULTS = [
     ("channels beyond the end are loaded", MODULATE, "held[i] = d < D ? load_four(x + d) : make_float4(0.f, 0.f, 0.f, 0.f);", "held[i] = load_four(x + d);"),
     ("channels beyond the end are stored", MODULATE, "    if (d >= D) continue;\n    float4 y", "    float4 y"),
     ("channels beyond the end are centred", MODULATE, "if ((i * 32 + lane) * 4 < D) r.x", "r.x"),
-    ("no gate", MODULATE, "rounded<T>(r.x + g.x * b.x)", "rounded<T>(r.x + b.x)"),
     ("no offset", MODULATE, "a.x + offset", "a.x"),
     ("the wrong channel's scale", MODULATE, "y.y *= a.y + offset", "y.y *= a.x + offset"),
     ("an uncentred variance", MODULATE, "r.x -= mean,", ""),
@@ -20,9 +19,14 @@ FAULTS = [
     ("the mean is summed twice", MODULATE, "    sum = 0.f;\n  }", "  }"),
     ("shift of scale's rows", MODULATE, "shift + place.of(shift0, shift1, shift2)", "shift + place.of(scale0, scale1, scale2)"),
     ("axes swapped", ROWS, "i1(int(row / n2 % n1)), i2(int(row % n2))", "i1(int(row / n1 % n2)), i2(int(row % n1))"),
-    ("a channel too many, of any width", MODULATE, "for (int d = lane; d < D; d += 32) sum += value(d);", "for (int d = lane; d <= D; d += 32) sum += value(d);"),
-    ("an uncentred result, of any width", MODULATE, "float y = (value(d) - mean) * inverse;", "float y = value(d) * inverse;"),
-    ("the residual is not stored, of any width", MODULATE, "residual[row * D + d] = from_float<T>(value(d));", ";"),
+    ("a channel too many, of any width", MODULATE, "for (int d = lane; d < D; d += 32) sum +=", "for (int d = lane; d <= D; d += 32) sum +="),
+    ("an uncentred result, of any width", MODULATE, "float y = (to_float(x[d]) - mean) * inverse;", "float y = to_float(x[d]) * inverse;"),
+    # ------------------------------------------------------------ the gated residual
+    ("a row too many", GATED, "if (row >= rows) return;", "if (row > rows) return;"),
+    ("no gate", GATED, "a.x + g.x * b.x", "a.x + b.x"),
+    ("the first 128 channels only", GATED, "d < D; d += 128", "d < D; d += D"),
+    ("the gate of the first vector", GATED, "gate += RowPlace(row, n1, n2).of(gate0, gate1, gate2);", ""),
+    ("the branch without its gate, of any width", GATED, "to_float(gate[d]) * to_float(branch[d])", "to_float(branch[d])"),
     # ------------------------------------------------------------ group norm
     ("no barrier before the warps' sums", ROWS, "__syncthreads();  // every warp's sum is there", ""),
     ("no barrier after the warps' sums", ROWS, "__syncthreads();  // and may be overwritten", ""),

@@ -24,6 +24,7 @@ from .faults_rows import (
     BACKWARD,
     CONV,
     FAULTS,
+    GATED,
     GROUP,
     GROUP_BACKWARD,
     MODULATE,
@@ -34,6 +35,7 @@ from .faults_rows import (
 
 KERNELS = {
     MODULATE: ("modulate<__nv_bfloat16, 1>", "modulate<float, 1>", "modulate_any<float>"),
+    GATED: ("gated_residual<float, true>", "gated_residual<float, false>"),
     GROUP: ("group_norm<float>", "group_norm_sums<float>"),
     ACTIVATIONS: ("activate<float>",),
     SOFTMAX: ("softmax<float>",),
@@ -81,16 +83,20 @@ def draw(rng, *shape, dtype=np.float32, spread=1.0):
 def modulate_cases(get):
     kernels, rng = NormKernels(GuardedNumPy(), get), np.random.default_rng(0)
     for D, dtype in ((36, np.float32), (35, np.float32), (36, ml_dtypes.bfloat16)):
-        x, branch = (draw(rng, 3, 2, 3, D, dtype=dtype) for _ in range(2))
-        gate, shift = (draw(rng, 3, 1, 1, D, dtype=dtype) for _ in range(2))
-        scale = draw(rng, 3, 2, 1, D, dtype=dtype)
+        x, shift, scale = (draw(rng, 3, *axes, D, dtype=dtype) for axes in ((2, 3), (1, 1), (2, 1)))
         yield
-        residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
-        assert np.abs(np.float64(residual) - np.float64(x) - np.float64(gate) * np.float64(branch)).max() < 0.1
-        assert_right(out, "modulate", residual, shift, scale)
+        assert_right(kernels.modulate(x, shift, scale), "modulate", x, shift, scale)
         quiet = draw(rng, 1, D, dtype=dtype, spread=1e-3)
         assert_right(kernels.modulate(quiet, shift[0, 0], scale[0, 0]), "modulate", quiet, shift[0, 0], scale[0, 0])
         assert_right(kernels.rms_norm(x, shift[0, 0, 0]), "rms_norm", x, shift[0, 0, 0])
+
+
+def gated_cases(get):
+    kernels, rng = NormKernels(GuardedNumPy(), get), np.random.default_rng(0)
+    for D in (132, 35):
+        x, branch, gate = (draw(rng, *shape, D) for shape in ((2, 3, 1), (2, 3, 1), (2, 1, 1)))
+        yield
+        assert_right(kernels.gated_residual(x, branch, gate), "gated_residual", x, branch, gate)
 
 
 def group_cases(get):
@@ -209,9 +215,9 @@ def group_backward_cases(get):
 
 
 CASES = {
-    **{MODULATE: modulate_cases, GROUP: group_cases, ACTIVATIONS: activation_cases, SOFTMAX: softmax_cases},
-    **{ROPE: rope_cases, CONV: conv_cases, ADAMW: adamw_cases, BACKWARD: backward_cases},
-    GROUP_BACKWARD: group_backward_cases,
+    **{MODULATE: modulate_cases, GATED: gated_cases, GROUP: group_cases, GROUP_BACKWARD: group_backward_cases},
+    **{ACTIVATIONS: activation_cases, SOFTMAX: softmax_cases, ROPE: rope_cases, CONV: conv_cases},
+    **{ADAMW: adamw_cases, BACKWARD: backward_cases},
 }
 
 

@@ -8,13 +8,16 @@ from opensora_kernels.cuda.norms import HELD, NormKernels
 from opensora_kernels.emulation import SCHEDULES, GuardedNumPy, guarded, schedule
 from tests.kernels.cuda.emulated import DTYPES, Emulated, assert_right
 
-NAMES = [f"modulate<{t}, {held}>" for t in DTYPES for held in HELD] + [f"modulate_any<{t}>" for t in DTYPES]
+NAMES = {
+    "modulate.cu": [f"modulate<{t}, {held}>" for t in DTYPES for held in HELD] + [f"modulate_any<{t}>" for t in DTYPES],
+    "gated_residual.cu": [f"gated_residual<{t}, {four}>" for t in DTYPES for four in ("true", "false")],
+}
 WIDTHS = {4: 1, 128: 1, 132: 4, 1152: 9, 1160: 16, 2048: 16, 2052: 0, 1: 0, 2: 0, 33: 0, 127: 0}  # D: accesses held
 
 
 @pytest.fixture(scope="module")
 def emulated():
-    return Emulated({"modulate.cu": NAMES})
+    return Emulated(NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +54,15 @@ def test_every_instantiation(emulated, kernels, t, D):
 
 @pytest.mark.parametrize("t", DTYPES)
 @pytest.mark.parametrize("D", [4, 33, 1152])
-def test_the_gated_residual_is_the_norms_input(kernels, t, D):
+def test_the_gated_residual(emulated, kernels, t, D):
     rng = np.random.default_rng(D)
-    x, branch = (draw(rng, (2, 3, D), DTYPES[t]) for _ in range(2))
-    gate, shift, scale = (draw(rng, (2, 1, D), x.dtype) for _ in range(3))
-    residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
+    emulated.used.clear()
+    x, branch, gate = (draw(rng, (2, n, D), DTYPES[t]) for n in (3, 3, 1))
     exact = np.float64(x) + np.float64(gate) * np.float64(branch)
     size = np.abs(np.float64(x)) + np.abs(np.float64(gate) * np.float64(branch))
-    assert (np.abs(np.float64(residual) - exact) <= 1.01 * float(ml_dtypes.finfo(x.dtype).eps) * size).all()
-    assert_right(out, "modulate", residual, shift, scale)
-    np.testing.assert_array_equal(kernels.gated_residual(x, branch, gate), residual)
+    got = np.float64(kernels.gated_residual(x, branch, gate))
+    assert (np.abs(got - exact) <= 1.01 * float(ml_dtypes.finfo(x.dtype).eps) * size).all()
+    assert list(emulated.used) == [f"gated_residual<{t}, {'false' if D % 4 else 'true'}>"]
 
 
 @pytest.mark.parametrize("t", ["float", "__nv_bfloat16"])
@@ -111,7 +113,8 @@ def test_a_row_far_from_the_origin_and_a_constant_one(kernels):
 
 def test_nothing_to_norm(kernels):
     for shape in ((0, 8), (3, 0)):
-        assert kernels.layer_norm(np.zeros(shape, np.float32)).shape == shape
+        x = np.zeros(shape, np.float32)
+        assert kernels.layer_norm(x).shape == kernels.gated_residual(x, x, x).shape == shape
 
 
 def test_what_does_not_fit_is_named(kernels):
@@ -128,9 +131,11 @@ def test_what_does_not_fit_is_named(kernels):
 
 def test_no_undefined_behaviour():
     names = ["modulate<__half, 1>", "modulate<float, 1>", "modulate_any<__nv_bfloat16>"]
-    kernels = NormKernels(GuardedNumPy(), Emulated({"modulate.cu": names}, sanitize=True))
+    gated = ["gated_residual<__half, true>", "gated_residual<float, true>", "gated_residual<__nv_bfloat16, false>"]
+    emulated = Emulated({"modulate.cu": names, "gated_residual.cu": gated}, sanitize=True)
+    kernels = NormKernels(GuardedNumPy(), emulated)
     rng = np.random.default_rng(2)
     for t, D in (("__half", 36), ("float", 36), ("__nv_bfloat16", 35)):
         x, gate, branch, shift, scale = (draw(rng, (3, D), DTYPES[t]) for _ in range(5))
-        residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
-        assert_right(out, "modulate", residual, shift, scale)
+        assert_right(kernels.modulate(x, shift, scale), "modulate", x, shift, scale)
+        assert_right(kernels.gated_residual(x, branch, gate), "gated_residual", x, branch, gate)

@@ -68,15 +68,12 @@ def test_one_of_two_norms(which):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_the_gated_residual_is_the_norms_input(any_order, dtype):
+def test_the_gated_residual(any_order, dtype):
     rng = np.random.default_rng(0)
-    x, branch, gate, shift, scale = (rng.standard_normal((2, n, 35)).astype(dtype) for n in (3, 3, 1, 1, 1))
-    kernels = NumbaNorms(np, nothing_else)
-    residual, out = kernels.gated_residual_modulate(x, branch, gate, shift, scale)
-    np.testing.assert_array_equal(residual, kernels.gated_residual(x, branch, gate))
+    x, branch, gate = (rng.standard_normal((2, n, 35)).astype(dtype) for n in (3, 3, 1))
     exact = x.astype(np.float64) + gate.astype(np.float64) * branch
-    np.testing.assert_allclose(residual, exact, atol=4 * np.finfo(dtype).eps)
-    assert_right(out, "modulate", residual, shift, scale)
+    got = NumbaNorms(np, nothing_else).gated_residual(x, branch, gate)
+    np.testing.assert_allclose(got, exact, atol=4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -170,14 +167,13 @@ def test_what_they_do_not_serve_goes_to_the_others():
     norm.layer_norm(half)
     norm.group_norm(half, 1)
     norm.gated_residual(half, half, half)
-    norm.gated_residual_modulate(half, half, half, half, half)
     rope.qk_norm_rope(half, "temporal", half[0, 0, 0, 0, 0])
     rope.rotary(half, *(np.ones((8, 4), np.float32)[:1],) * 2)
     NumbaConv(np, get_kernel).conv(half[0, 0], half[0, 0], None, (1, 1), (0, 0))
     moment = np.zeros(half.shape, np.float32)
     NumbaAdamW(np, get_kernel).step(half, half, moment, moment, 1, rate=0.1)
     wanted = ["temporal_attention", "flash_attention_plain", "flash_attention_plain", "modulate"]
-    wanted += ["group_norm", "modulate", "modulate", "qk_norm_rope", "qk_norm_rope", "conv3d", "adamw"]
+    wanted += ["group_norm", "gated_residual", "qk_norm_rope", "qk_norm_rope", "conv3d", "adamw"]
     assert [name.partition("<")[0] for name in asked] == wanted
 
 
