@@ -126,7 +126,7 @@ def _open(
 
 def _train(screen: Screen, run: Run, seconds: float | None) -> tuple[float | None, int]:
     """Train; returns the smoothed loss (None without a step) and the number of samples."""
-    loss, samples, start = None, 0, time.monotonic()
+    loss, samples, held_out, start = None, 0, "", time.monotonic()
     if seconds == 0:
         return loss, samples
     try:
@@ -135,7 +135,9 @@ def _train(screen: Screen, run: Run, seconds: float | None) -> tuple[float | Non
                 loss = progress.loss if loss is None else SMOOTHING * loss + (1 - SMOOTHING) * progress.loss
                 samples += progress.samples
                 elapsed = time.monotonic() - start
-                text = f"{progress.stage}, loss {loss:.4f}, {samples / elapsed:.1f} samples/s"
+                if progress.validation is not None:
+                    held_out = f", validation {progress.validation['mean']:.4f}"
+                text = f"{progress.stage}, loss {loss:.4f}{held_out}, {samples / elapsed:.1f} samples/s"
                 if seconds is not None:
                     text += f", stops in {duration(max(0.0, seconds - elapsed))}"
                 advance(progress.step, progress.total, text)

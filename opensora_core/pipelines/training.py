@@ -20,6 +20,7 @@ from ..training.datasets.cache import DEFAULT_BYTES, ArrayCache
 from ..training.datasets.files import Encoders, TrainingFiles
 from ..training.recipe import Recipe
 from ..training.trainer import Trainer
+from ..training.validation import held_out
 from .config import OpenSoraConfig
 from .frames import to_latents
 from .opensora import OpenSora
@@ -47,13 +48,26 @@ def make_trainer(
     """
     around(model.config, recipe)
     encoders = host_encoders(model)
-    files = None
-    if any(stage.data is not None for stage in recipe.stages):
-        kept = cache or (None if folder is None else folder / "cache")
-        files = TrainingFiles(recipe, encoders, None if kept is None else ArrayCache(kept, cache_bytes))
+    kept = cache or (None if folder is None else folder / "cache")
+    files, held_out_files = (
+        TrainingFiles(asked, encoders, None if kept is None else ArrayCache(kept, cache_bytes))
+        if asked is not None and any(stage.data is not None for stage in asked.stages)
+        else None
+        for asked in (recipe, held_out(recipe))
+    )
     parts = model._parts
     trainer = Trainer(
-        model.ops, recipe, parts.tokenizer, parts.text_encoder, encoders.latents, folder, compile, files, workers, keep
+        model.ops,
+        recipe,
+        parts.tokenizer,
+        parts.text_encoder,
+        encoders.latents,
+        folder,
+        compile,
+        files,
+        workers,
+        keep,
+        held_out_files,
     )
     if recipe.lora is not None:
         trainer.start_from(state_dict(parts.denoiser))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,14 @@ from ..dit.embedders import IMAGE_FPS
 from ..random import generator
 from ..schedulers.timesteps import training_timesteps
 from ..synthetic.prompts import describe
+from ..synthetic.world import Split
 from ..text.tokenizer import WordTokenizer
-from .datasets.files import TrainingFiles
 from .masks import draw_mask
-from .recipe import Recipe
 from .stages import Bucket, Stage
+
+if TYPE_CHECKING:
+    from .datasets.files import TrainingFiles
+    from .recipe import Recipe
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Frames [B, T, H, W, 3] to latents [B, C, T', h, w]."""
@@ -39,11 +42,17 @@ class Batch:
 
 
 def make_batch(
-    recipe: Recipe, step: int, tokenizer: WordTokenizer, encode: Encode, files: TrainingFiles | None = None
+    recipe: Recipe,
+    step: int,
+    tokenizer: WordTokenizer,
+    encode: Encode,
+    files: TrainingFiles | None = None,
+    split: Split = "train",
 ) -> Batch:
     """Return the batch of global step `step`: clips, captions, noise, times, masks and dropped captions.
 
     files: of the stages that learn from files; their text comes encoded, as `text`, others as `ids`.
+    split: the scenes of a world that are drawn from.
     """
     stage, _ = recipe.locate(step)
     rng = generator(recipe.seed, "batch", step)
@@ -54,7 +63,7 @@ def make_batch(
         arrays = _arrays(recipe, stage, rng, clips.latents, text, clips.fps)
         return Batch(clips.bucket, arrays, clips.names)
     bucket = _draw_bucket(stage, rng)
-    frames, captions, fps = _draw_clips(stage, bucket, rng)
+    frames, captions, fps = _draw_clips(stage, bucket, rng, split)
     ids, text_mask = tokenizer.encode_batch(captions)
     text = {"ids": ids, "text_mask": text_mask}
     return Batch(bucket, _arrays(recipe, stage, rng, encode(frames), text, fps))
@@ -88,13 +97,13 @@ def _draw_bucket(stage: Stage, rng: np.random.Generator) -> Bucket:
 
 
 def _draw_clips(
-    stage: Stage, bucket: Bucket, rng: np.random.Generator
+    stage: Stage, bucket: Bucket, rng: np.random.Generator, split: Split
 ) -> tuple[NDArray[np.uint8], list[str], list[float]]:
     still_image = bucket.num_frames == 1
     clips, captions, rates = [], [], []
     for _ in range(bucket.batch_size):
         world = stage.scenes(rng)
-        scene = world.sample(rng, "train")
+        scene = world.sample(rng, split)
         fps = float(bucket.fps[rng.integers(len(bucket.fps))])
         start = float(rng.random() * 2) if still_image else 0.0  # an image shows any moment of the motion
         size = {"num_frames": bucket.num_frames, "height": bucket.height, "width": bucket.width}

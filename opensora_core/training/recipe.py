@@ -15,6 +15,7 @@ from ..registry import DTYPES
 from ..schedulers.parametrization import Prediction
 from .lora import LoraConfig
 from .stages import Bucket, Stage
+from .validation import Validation
 
 __all__ = ["Bucket", "Recipe", "Stage", "load_recipe", "recipe_from_dict"]
 
@@ -34,6 +35,7 @@ class Recipe:
     train: tuple[str, ...] = ("*",)  # patterns of the weights that learn, such as "temporal_blocks.*"
     frozen: tuple[str, ...] = ()  # patterns of those among them that stay as they are
     lora: LoraConfig | None = None  # adapters learn in place of weights
+    validation: Validation | None = None  # the loss on held-out clips, now and then
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -47,6 +49,8 @@ class Recipe:
             raise InvalidInputError("ema_decay=1 would keep the first weights for ever; it must be below 1")
         patterns("train", self.train)
         patterns("frozen", self.frozen)
+        if self.validation is not None:
+            self.validation.stage(self.stages[-1])  # complains
         if self.lora is not None and (self.train != ("*",) or self.frozen):
             raise InvalidInputError("with lora only adapters learn: their layers take the place of train and frozen")
 
@@ -83,8 +87,12 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     values = table("recipe", values, [f.name for f in fields(Recipe)])
     stages = tuple(_stage(i, v) for i, v in enumerate(_tables("stages", values.get("stages", ())), 1))
     denoiser = STDiT3Config.from_dict(_mapping("denoiser", values.get("denoiser", {})))
-    lora = _build("lora", LoraConfig, values["lora"]) if values.get("lora") is not None else None
-    recipe: Recipe = _build("recipe", Recipe, {**values, "denoiser": denoiser, "stages": stages, "lora": lora})
+    parts: dict[str, Any] = {"denoiser": denoiser, "stages": stages}
+    if values.get("lora") is not None:
+        parts["lora"] = _build("lora", LoraConfig, values["lora"])
+    if values.get("validation") is not None:
+        parts["validation"] = _with_buckets("validation", Validation, _mapping("validation", values["validation"]))
+    recipe: Recipe = _build("recipe", Recipe, {**values, **parts})
     return recipe
 
 
@@ -93,10 +101,14 @@ def _stage(number: int, values: Any) -> Stage:
     where = f"stage {number} ({values.get('name')!r:.40})"
     if "data" in values and (wrong := sorted({"world", "full_share", "free_placement"} & set(values))):
         raise InvalidInputError(f"{where} has both data and {', '.join(wrong)}: it learns from files or from a world")
+    stage: Stage = _with_buckets(where, Stage, values)
+    return stage
+
+
+def _with_buckets(where: str, cls: Any, values: Mapping[str, Any]) -> Any:
     given = _tables(f"buckets of {where}", values.get("buckets", ()))
     buckets = tuple(_build(f"bucket {i} of {where}", Bucket, v) for i, v in enumerate(given, 1))
-    stage: Stage = _build(where, Stage, {**values, "buckets": buckets})
-    return stage
+    return _build(where, cls, {**values, "buckets": buckets})
 
 
 def _build(where: str, cls: Any, values: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from ..module import rebuild, state_dict
 from ..nn.init import RandomInit
 from ..nn.lora import LowRank, adapters_of, merged
 from ..ops import Array, Ops
-from ..serialization.atomic import atomic_file, naming_a_full_disk
 from ..serialization.leftovers import remove_leftovers
 from ..serialization.state import fill
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
+from . import log
 from .checkpoints import KEEP, TrainState, latest_checkpoint, save_checkpoint
 from .data import Batch, Encode, make_batch, prefetch
 from .datasets.files import TrainingFiles
@@ -31,6 +31,7 @@ from .objective import training_loss
 from .optimizer import AdamW, ema_update, is_finite
 from .parts import learned
 from .recipe import Recipe
+from .validation import held_out, losses
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Progress:
     loss: float
     seconds: float  # of this step
     samples: int
+    validation: dict[str, float] | None = None  # after some steps: the held-out loss, "mean" and by timestep
 
 
 class Trainer:
@@ -58,6 +60,11 @@ class Trainer:
         files: of the stages that learn from files.
         workers: threads that prepare batches; how many changes nothing but the time.
         keep: how many checkpoints stay, the newest ones.
+        held_out_files: of the recipe's validation, if it is on files.
+
+    Attributes:
+        state: all that a run needs to go on.
+        callbacks: functions of a `Progress` that `run` calls after every step, before it yields.
     """
 
     def __init__(
@@ -72,12 +79,16 @@ class Trainer:
         files: TrainingFiles | None = None,
         workers: int = 1,
         keep: int = KEEP,
+        held_out_files: TrainingFiles | None = None,
     ) -> None:
         self.ops, self.recipe, self.folder = ops, recipe, folder
         self.files, self.workers = files, whole("workers", workers, 1)
         self._keep = whole("keep", keep, 1)
         if files is None and any(stage.data is not None for stage in recipe.stages):
             raise InvalidInputError("the recipe learns from files: open them with TrainingFiles, or use make_trainer")
+        self._held_out, self._held_out_files = held_out(recipe), held_out_files
+        self._held_out_batches: list[Batch] = []  # made when they are first needed
+        self.callbacks: list[Callable[[Progress], object]] = []
         self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
         init = RandomInit(recipe.seed)
         self._template = STDiT3.create(recipe.denoiser, init)
@@ -123,9 +134,13 @@ class Trainer:
                 state, loss = self._next(batch)
                 now = time.monotonic()
                 stage, _ = self.recipe.locate(self.state.step)
-                progress = Progress(state.step, total, stage.name, loss, now - began, batch.bucket.batch_size)
+                validation = self._validate(state) if self._validates(state.step) else None
+                samples = batch.bucket.batch_size
+                progress = Progress(state.step, total, stage.name, loss, now - began, samples, validation)
                 self._log(progress)  # before the step counts: an interruption here leaves a line too many, cut below
                 self.state = state
+                for callback in self.callbacks:
+                    callback(progress)
                 if now - saved > checkpoint_every:
                     self.save()
                     saved, saved_step = now, self.state.step
@@ -137,6 +152,50 @@ class Trainer:
             self._shorten_log()
             if self.state.step > saved_step:
                 self.save()
+
+    def fit(
+        self,
+        on_step_end: Callable[[Progress], object] | None = None,
+        *,
+        seconds: float | None = None,
+        checkpoint_every: float = 300.0,
+    ) -> Progress | None:
+        """`run` without a loop of one's own: returns the last step's Progress, None if nothing was left to do.
+
+        on_step_end(progress) is called after every step; it ends the run, saved, by returning False.
+        """
+        progress = None
+        with closing(self.run(seconds=seconds, checkpoint_every=checkpoint_every)) as steps:
+            for progress in steps:
+                if on_step_end is not None and on_step_end(progress) is False:
+                    break
+        return progress
+
+    def validate(self) -> dict[str, float]:
+        """Loss of the averaged weights on the held-out batches: by timestep, and "mean".
+
+        Raises InvalidInputError if the recipe has no [validation].
+        """
+        return self._validate(self.state)
+
+    def _validates(self, step: int) -> bool:
+        how = self.recipe.validation
+        return how is not None and (step % how.every == 0 or step == self.recipe.total_steps)
+
+    def _validate(self, state: TrainState) -> dict[str, float]:
+        if self.recipe.validation is None or self._held_out is None:
+            raise InvalidInputError("the recipe has no [validation], which says what to validate on")
+        if not self._held_out_batches:
+            self._held_out_batches = [
+                make_batch(self._held_out, i, self._tokenizer, self._encode, self._held_out_files, "heldout")
+                for i in range(self.recipe.validation.batches)
+            ]
+
+        def loss(batch: Batch) -> float:
+            objective = self._objective(self._on_device(batch), batch)
+            return float(self.ops.to_numpy(objective(self.ops, state.ema)))
+
+        return losses(self._held_out_batches, self.recipe.validation.timesteps, loss)
 
     def batch(self, step: int) -> Batch:
         """The batch of a global step (0-based), whatever has been trained so far."""
@@ -151,9 +210,7 @@ class Trainer:
         """The state after one optimizer step on the batch, and the loss."""
         ops, state = self.ops, self.state
         stage, local = self.recipe.locate(state.step)
-        arrays = {name: ops.asarray(a) for name, a in batch.arrays.items()}
-        if "ids" in arrays:
-            arrays["text"] = self._text_encoder(ops, arrays.pop("ids"), arrays["text_mask"])
+        arrays = self._on_device(batch)
         trained = {name: p for name, p in state.params.items() if name in self._learned}
         loss, grads = ops.value_and_grad(self._objective(arrays, batch), trained)
         value = float(ops.to_numpy(loss))
@@ -167,6 +224,13 @@ class Trainer:
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
         ema = {**state.ema, **ema_update(ops, state.ema, params, decay)}
         return TrainState(state.step + 1, {**state.params, **params}, ema, moments), value
+
+    def _on_device(self, batch: Batch) -> dict[str, Array]:
+        """The arrays of a batch on the backend, captions encoded."""
+        arrays = {name: self.ops.asarray(a) for name, a in batch.arrays.items()}
+        if "ids" in arrays:
+            arrays["text"] = self._text_encoder(self.ops, arrays.pop("ids"), arrays["text_mask"])
+        return arrays
 
     def _objective(self, arrays: dict[str, Array], batch: Batch) -> Callable[[Ops, Mapping[str, Array]], Array]:
         how: dict[str, Any] = {
@@ -220,31 +284,14 @@ class Trainer:
         return self.state.step
 
     def _shorten_log(self) -> None:
-        """Take out of the log what it says of steps that the present state has not done."""
-        path = None if self.folder is None else self.folder / "log.jsonl"
-        if path is None or not path.exists():
-            return
-        lines = path.read_text().splitlines()
-        kept = [line for line in lines if 0 < _step_of(line) <= self.state.step]
-        if len(kept) < len(lines):
-            with atomic_file(path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in kept))
+        if self.folder is not None:
+            log.shorten(self.folder, self.state.step)
 
     def _log(self, progress: Progress) -> None:
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        record: dict[str, Any] = {**vars(progress), "time": time.time()}
+        told = {name: value for name, value in vars(progress).items() if value is not None}
+        record: dict[str, Any] = {**told, "time": time.time()}
         if self.files is not None and (skipped := self.files.skipped.news()):
             record["skipped"] = skipped
-        path = self.folder / "log.jsonl"
-        with naming_a_full_disk(path), path.open("a") as log:
-            log.write(json.dumps(record) + "\n")
-
-
-def _step_of(line: str) -> int:
-    """Step of a line of the log, 0 for one that was cut off when the run was killed."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return 0
+        log.append(self.folder, record)

@@ -1,0 +1,86 @@
+"""The loss on what a run never learns from: fixed batches at fixed timesteps, by the averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..checks import number, one_of, whole
+from ..errors import InvalidInputError
+from ..schedulers.timesteps import NUM_TIMESTEPS
+from .data import Batch
+from .stages import WORLDS, Bucket, Stage
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How often, and on what: `batches` of the held-out scenes of a world, or of the files in `data`.
+
+    every: steps between two validations; there is one at the end, too. timesteps: in 0..1000, each with a loss of its
+    own. world, buckets: by default those of the recipe's last stage. seed: of clips and noise, whatever the run's is.
+    """
+
+    every: int = 500
+    batches: int = 4
+    timesteps: tuple[float, ...] = (100, 300, 500, 700, 900)
+    data: str | None = None
+    world: str | None = None
+    buckets: tuple[Bucket, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        whole("every", self.every, 1)
+        whole("batches", self.batches, 1)
+        whole("seed", self.seed, 0)
+        if not isinstance(self.timesteps, tuple) or not self.timesteps:
+            raise InvalidInputError(f"timesteps={self.timesteps!r} must be a list of one or more numbers")
+        for t in self.timesteps:
+            number("timesteps", t, 0, NUM_TIMESTEPS)
+        if self.world is not None:
+            one_of("world", self.world, list(WORLDS))
+        if self.world is not None and self.data is not None:
+            raise InvalidInputError("validation is on files (data) or on a world, not on both")
+
+    def stage(self, last: Stage) -> Stage:
+        """The batches as a stage of their own; `last` is that of the recipe. No caption is dropped, no frame given."""
+        if last.data is not None and self.data is None and self.world is None:
+            raise InvalidInputError('validation of a recipe that learns from files needs files: data = "folder"')
+        buckets = self.buckets or last.buckets
+        if not buckets and self.data is None:
+            raise InvalidInputError("validation on a world needs [[validation.buckets]]: the last stage has none")
+        return Stage(
+            "validation",
+            self.batches,
+            buckets,
+            world=self.world or last.world,
+            caption_dropout=0.0,
+            bucket_config=None if self.buckets else last.bucket_config,
+            data=self.data,
+            frame_interval=None if self.data is None else last.frame_interval,
+        )
+
+
+def held_out(recipe: Recipe) -> Recipe | None:
+    """A recipe whose batches are those to validate on, if the recipe asks for any."""
+    if recipe.validation is None:
+        return None
+    stage = recipe.validation.stage(recipe.stages[-1])
+    return replace(recipe, stages=(stage,), seed=recipe.validation.seed, validation=None)
+
+
+def losses(batches: Sequence[Batch], timesteps: Sequence[float], loss: Callable[[Batch], float]) -> dict[str, float]:
+    """Mean loss of the batches at every timestep, by its number as text, and the mean of all as "mean"."""
+    found = {}
+    for t in timesteps:
+        found[f"{t:g}"] = float(np.mean([loss(_at(batch, t)) for batch in batches]))
+    return {"mean": float(np.mean(list(found.values()))), **found}
+
+
+def _at(batch: Batch, t: float) -> Batch:
+    return replace(batch, arrays={**batch.arrays, "t": np.full_like(batch.arrays["t"], t)})
