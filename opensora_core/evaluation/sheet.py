@@ -30,14 +30,25 @@ def contact_sheet(videos: Sequence[Frames], cases: Sequence[Case], *, limit: int
 
     Videos uint8 [T, H, W, 3], all of one shape.
     """
-    from PIL import Image, ImageDraw
-
     if len(videos) != len(cases) or not cases:
         raise InvalidInputError(f"{len(videos)} videos and {len(cases)} cases: give one case for each video")
     shown = list(zip(videos, cases, strict=True))[:limit]
-    strips = [_strip(video) for video, _ in shown]
+    return _sheet(videos[:limit], [_words(video, case) for video, case in shown])
+
+
+def labelled_sheet(videos: Sequence[Frames], labels: Sequence[str]) -> Image.Image:
+    """A Pillow image of videos uint8 [T, H, W, 3], all of one shape: frames spread over each, its label above."""
+    if len(videos) != len(labels) or not labels:
+        raise InvalidInputError(f"{len(videos)} videos and {len(labels)} labels: give one label for each video")
+    return _sheet(videos, [[(word, INK) for word in label.split()] for label in labels])
+
+
+def _sheet(videos: Sequence[Frames], labels: Sequence[Sequence[Word]]) -> Image.Image:
+    from PIL import Image, ImageDraw
+
+    strips = [_strip(video) for video in videos]
     height, width = strips[0].shape[:2]
-    words = [_wrapped(_words(video, case), width) for video, case in shown]
+    words = [_wrapped(label, width) for label in labels]
     label = LINE * max(len(lines) for lines in words)
     columns = max(1, min(len(strips), WIDTH // (width + GAP)))
     rows = -(-len(strips) // columns)

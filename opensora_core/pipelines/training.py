@@ -24,6 +24,7 @@ from ..training.validation import held_out
 from .config import OpenSoraConfig
 from .frames import to_latents
 from .opensora import OpenSora
+from .sample_sheets import SampleSheets
 
 
 def make_trainer(
@@ -43,8 +44,8 @@ def make_trainer(
 
     Clips are encoded by NumPy, ahead of the step that needs them, by as many threads as there are `workers`. What is
     made of files is kept in `cache`, by default `folder/cache`, up to `cache_bytes`. Of the checkpoints in `folder` the
-    newest `keep` stay. Raises InvalidInputError when the recipe's denoiser does not fit the other parts, and when a
-    stage's files are of no use.
+    newest `keep` stay, and pictures of the recipe's `samples` go to `folder/samples`. Raises InvalidInputError when the
+    recipe's denoiser does not fit the other parts, and when a stage's files, or the prompts of samples, are of no use.
     """
     around(model.config, recipe)
     encoders = host_encoders(model)
@@ -71,6 +72,9 @@ def make_trainer(
     )
     if recipe.lora is not None:
         trainer.start_from(state_dict(parts.denoiser))
+    if recipe.samples is not None and folder is not None:
+        sheets = SampleSheets(recipe.samples, lambda: trained_model(model, trainer), folder / "samples")
+        trainer.callbacks.append(sheets)
     return trainer
 
 

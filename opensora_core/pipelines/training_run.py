@@ -5,6 +5,7 @@ model/            a whole model: text encoder, autoencoder, vocabulary, and the 
 base/             where adapters are trained (LoRA): the model that they adapt
 step-NNNNNNNN/    the newest checkpoints
 log.jsonl         one line a step
+samples/          pictures of what was learned so far, if the recipe asks for them
 cache/            latents and text features of files, unless they are kept elsewhere
 """
 

@@ -14,6 +14,7 @@ from ..errors import InvalidInputError
 from ..registry import DTYPES
 from ..schedulers.parametrization import Prediction
 from .lora import LoraConfig
+from .samples import Samples
 from .stages import Bucket, Stage
 from .validation import Validation
 
@@ -36,6 +37,7 @@ class Recipe:
     frozen: tuple[str, ...] = ()  # patterns of those among them that stay as they are
     lora: LoraConfig | None = None  # adapters learn in place of weights
     validation: Validation | None = None  # the loss on held-out clips, now and then
+    samples: Samples | None = None  # pictures of what was learned so far
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -92,6 +94,8 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
         parts["lora"] = _build("lora", LoraConfig, values["lora"])
     if values.get("validation") is not None:
         parts["validation"] = _with_buckets("validation", Validation, _mapping("validation", values["validation"]))
+    if values.get("samples") is not None:
+        parts["samples"] = _build("samples", Samples, values["samples"])
     recipe: Recipe = _build("recipe", Recipe, {**values, **parts})
     return recipe
 
