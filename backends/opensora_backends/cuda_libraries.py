@@ -34,7 +34,7 @@ def load_cupy() -> Libraries:
     Raises MissingDependencyError, with what to install, where one is missing or does not load.
     """
     xp = _import("cupy", "CuPy")
-    nvrtc = _import("cupy.cuda.nvrtc", "NVRTC, the compiler of CUDA kernels")
+    nvrtc = _import("cupy_backends.cuda.libs.nvrtc", "NVRTC, the compiler of CUDA kernels")
     try:
         nvrtc.getVersion()
     except Exception as error:  # CuPy loads the library at the first call, and raises what its finder raises

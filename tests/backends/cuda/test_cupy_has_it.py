@@ -58,6 +58,22 @@ def test_the_names_are_found():
     assert {"cuda.runtime.getDevice", "matmul", "concatenate", "cuda.MemoryPool", "from_dlpack"} <= set(USED)
 
 
+def imported():
+    """Names of the modules that are imported by string, which no import statement would show."""
+    tree = ast.parse((ROOT / "backends/opensora_backends/cuda_libraries.py").read_text())
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_import")
+    return [ast.literal_eval(call.args[0]) for call in calls]
+
+
+def test_cupy_has_the_modules_that_are_imported():
+    """Found, not loaded: their libraries need not be installed here."""
+    require("cupy")
+    names = imported()
+    assert {"cupy", "cupy_backends.cuda.libs.nvrtc"} <= set(names)
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    assert not missing
+
+
 @pytest.mark.parametrize("name", USED)
 def test_cupy_has(name):
     require("cupy")

@@ -37,7 +37,7 @@ def test_without_cupy_the_extra_is_named(monkeypatch):
 
 def fake_cupy(monkeypatch, **modules):
     """Let modules import as these objects; None is one that does not load."""
-    for name in ("cupy", "cupy.cuda.nvrtc", "cupy_backends.cuda.libs.cublas", "cupyx.scipy.special"):
+    for name in ("cupy", "cupy_backends.cuda.libs.nvrtc", "cupy_backends.cuda.libs.cublas", "cupyx.scipy.special"):
         monkeypatch.setitem(sys.modules, name, modules.get(name.rpartition(".")[2], SimpleNamespace(erf=None)))
 
 
