@@ -137,7 +137,7 @@ NUMBA = (  # kernels in Python; 48 KiB of shared memory hold three times length 
         Kernel("numba group_norm_silu", op, "norm_kernel.py", **READABLE, longest=2**30 - 1)
         for op in ("group_norm", "group_norm_silu")
     ),
-    Kernel("numba rotary", "rotary", "rotary_kernel.py", **READABLE),
+    *(Kernel("numba qk_norm_rope", op, "rotary_kernel.py", **READABLE) for op in ("rotary", "rms_norm_rotary")),
     Kernel("numba adamw", "adamw_step", "adamw_kernel.py", **READABLE),
     Kernel("numba conv3d", "conv", "conv_kernel.py", **READABLE, longest=2**30),
 )

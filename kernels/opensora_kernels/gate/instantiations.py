@@ -75,7 +75,7 @@ def _attention(recorder: Recorder, D: int, dtype: np.dtype[Any]) -> None:
     for frames in FRAMES:
         qkv, table = np.ones((1, frames, 1, 3, 4, D), dtype), np.ones((frames, D // 2), np.float32)
         kernels.attention_3d(qkv, "temporal", weight, weight, table, table)
-        RotaryKernels(np, recorder).qk_norm_rope(qkv, "temporal", weight, weight, table, table)
+    RotaryKernels(np, recorder).rms_norm_rotary(q, weight, *np.ones((2, 1, D // 2), np.float32))
     kernels.attention(q, q, q)
     lse = np.zeros(q.shape[:-1], np.float32)
     AttentionGradients(np, recorder).gradients(q, q, q, q, lse, q)

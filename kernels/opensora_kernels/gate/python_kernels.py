@@ -122,11 +122,9 @@ def _attention(recorder: Recorder, dtype: np.dtype[Any]) -> None:
         q = np.ones((1, 2, 3, D), dtype)
         kernels.attention(q, q, q)
     wide, table = np.ones((2, 3, 4, 3, 2, 16), dtype), np.ones((3, 4), np.float32)
-    rope.rotary(wide[0, 0, 0, :, 0, :8].copy(), table, table)
+    rope.rms_norm_rotary(np.ones((3, 8), dtype), np.ones(8, dtype), table, table)
     for qkv in (wide[..., :8].copy(), wide[..., :8]):
         kernels.attention_3d(qkv, "temporal", qkv[0, 0, 0, 0, 0], qkv[0, 0, 0, 0, 0], table, table)
-        rope.qk_norm_rope(qkv.copy(), "temporal", in_place=qkv.flags.c_contiguous)
-        rope.qk_norm_rope(qkv, "temporal")
 
 
 def _rowwise(recorder: Recorder, dtype: np.dtype[Any]) -> None:

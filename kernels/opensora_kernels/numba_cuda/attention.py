@@ -13,7 +13,6 @@ from ..cuda.attention import AttentionKernels
 from ..cuda.launching import ceil_div
 from .flash_kernel import THREADS, flash_attention
 from .launching import Launch, are_alike, dense, launch
-from .rotary import norm_weights
 from .temporal_kernel import temporal_attention
 from .warp import WARP
 
@@ -39,7 +38,7 @@ class NumbaAttention(AttentionKernels):
         served = numba_serves("attention_3d", qkv.dtype.name, pattern=pattern, head_dim=D, length=T)
         if not (served and qkv.size) or (cos is not None and D % 2):
             return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin, eps)
-        weights, normed = norm_weights(self.xp, q_norm, k_norm, D, qkv.dtype)
+        weights, normed = _norm_weights(self.xp, q_norm, k_norm, D, qkv.dtype)
         tables = [
             self.xp.zeros((1, 1), np.float32) if t is None else dense(self.xp, t.astype(np.float32), (T, D // 2))
             for t in (cos, sin)
@@ -73,3 +72,9 @@ class NumbaAttention(AttentionKernels):
         factor = np.float32(D**-0.5 if scale is None else scale)
         self.launch(self.xp, flash_attention(D), (ceil_div(L, THREADS), N), THREADS, (*rows, out, factor))
         return out.reshape((*lead, L, D))
+
+
+def _norm_weights(xp: Any, q_norm: Any, k_norm: Any, D: int, dtype: Any) -> tuple[Any, int]:
+    """Weights [2, D] of queries and keys, ones where there is no norm, and in two bits which of them there are."""
+    rows = [xp.ones(D, dtype) if w is None else w.astype(dtype, copy=False) for w in (q_norm, k_norm)]
+    return xp.stack(rows), (q_norm is not None) + 2 * (k_norm is not None)

@@ -63,6 +63,8 @@ def test_rows_and_convolution(ops, launches, dtype):
     close(ops, ops.group_norm(x, 3), NUMPY.group_norm(x64, 3), dtype)
     tables, tables64 = rope(ops, 3, 10)
     close(ops, ops.rotary(x, *tables), NUMPY.rotary(x64, *tables64), dtype)
+    got, want = ops.rms_norm_rotary(x, a[0, 0], *tables), NUMPY.rms_norm_rotary(x64, a64[0, 0], *tables64)
+    close(ops, got, want, dtype)
     weight, weight64 = random(ops, dtype, 2, 3, 3)
     close(ops, ops.conv(x, weight * 0.25, padding=(1,)), NUMPY.conv(x64, weight64 * 0.25, padding=(1,)), dtype)
     assert launches == []

@@ -49,12 +49,13 @@ FAULTS = [
     # ------------------------------------------------------------ rope and QK-norm
     ("rope the other way", ROPE, "pair.x * c - pair.y * s, pair.y * c + pair.x * s", "pair.x * c + pair.y * s, pair.y * c - pair.x * s"),
     ("rope of the first pair twice", ROPE, "turn(make_float2(y.z, y.w), c.y, s.y)", "turn(make_float2(y.z, y.w), c.x, s.x)"),
-    ("keys by the queries' weights", ROPE, "blockIdx.y ? k_norm : q_norm", "q_norm"),
-    ("keys over the queries", ROPE, "+ blockIdx.y * out_key;", ";"),
+    ("every lane the first weights", ROPE, "load_four(weight + d)", "load_four(weight)"),
+    ("rows as if they were dense", ROPE, "x += i0 * x0 + i1 * x1 + i2 * x2 + i3 * x3,", "x += row * D,"),
+    ("positions of another axis", ROPE, "i2 * cos2", "i3 * cos2"),
     ("squares of four lanes", ROPE, "for (int bit = 4; bit; bit >>= 1) squares", "for (int bit = 2; bit; bit >>= 1) squares"),
     ("a lane that leaves before the shuffle", ROPE, "  FIND_ROW\n  float4 held[HELD];", "  FIND_ROW\n  if (!valid) return;\n  float4 held[HELD];"),
     ("a head beyond the end", ROPE, "held[i] = valid && d < D ?", "held[i] = d < D ?"),
-    ("a lone last channel", ROPE, "const bool two = d + 1 < D;", "const bool two = true;"),
+    ("no weight, of any width", ROPE, "y.x *= to_float(weight[d])", "y.x *= 1.f"),
     # ------------------------------------------------------------ convolution
     ("no barrier before the first gathering", CONV, "__syncthreads();  // the first table is there", ""),
     ("tiles are overwritten while read", CONV, "__syncthreads();  // the tiles and the table before are used", ""),

@@ -151,64 +151,31 @@ def test_rotary(emulated, t, D):
         )
 
 
-def prepared(x, weight, cos, sin, eps=1e-6):
-    """Norm and rope of rows in float64."""
-    x = np.float64(x)
-    x = x if weight is None else x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * np.float64(weight)
-    if cos is None:
-        return x
-    even, odd = x[..., ::2], x[..., 1::2]
-    return np.stack([even * cos - odd * sin, odd * cos + even * sin], -1).reshape(x.shape)
-
-
 @pytest.mark.parametrize("order", SCHEDULES)
-@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize(("t", "D"), [("__nv_bfloat16", 72), ("__half", 6), ("float", 128), ("float", 30)])
-def test_queries_and_keys_are_normed_and_turned_in_place_or_not(emulated, order, in_place, t, D):
+def test_keys_in_packed_memory_of_a_video_in_any_order_of_execution(emulated, order, t, D):
     rng = np.random.default_rng(order)
-    kernels = RotaryKernels(GuardedNumPy(), emulated)
-    B, T, S = 1, 3, 2
-    for pattern, along in (("temporal", (T, 1, 1)), ("spatial", (S, 1)), ("full", (T, S, 1))):
-        before = video(rng, B, T, S, 2, D, DTYPES[t])
-        weights, L = norms(rng, D, before.dtype), {"temporal": T, "spatial": S, "full": T * S}[pattern]
-        cos, sin = tables(rng, L, D)
-        qkv = guarded(before)
-        qkv.flags.writeable = in_place
-        with schedule(order):
-            out = kernels.qk_norm_rope(qkv, pattern, *weights, cos, sin, in_place=in_place)
-        shaped = [a.reshape((*along, D // 2)) for a in (cos, sin)]
-        for i, weight in enumerate(weights):
-            truth = prepared(before[:, :, :, i], weight, *shaped)
-            allowed = 2 * np.abs(truth).max() * {4: 2**-23, 2: 2**-11 if t == "__half" else 2**-8}[before.itemsize]
-            assert np.abs(np.float64(out[:, :, :, i]) - truth).max() <= allowed
-        assert np.shares_memory(out, qkv) == in_place
-        np.testing.assert_array_equal(wide(qkv[:, :, :, 2]), wide(before[:, :, :, 2]))  # values are left alone
+    keys = guarded(video(rng, 1, 3, 2, 2, D, DTYPES[t]))[:, :, :, 1].transpose(0, 3, 1, 2, 4)  # (B, H, T, S, D)
+    weight, (cos, sin) = norms(rng, D, keys.dtype)[1], (a.reshape(3, 2, D // 2) for a in tables(rng, 6, D))
+    with schedule(order):
+        out = RotaryKernels(GuardedNumPy(), emulated).rms_norm_rotary(keys, weight, cos, sin)
+    assert_right(out, "rms_norm_rotary", keys, weight, cos, sin)
 
 
-@pytest.mark.parametrize("D", [7, 8])
-def test_each_preparation_alone_and_any_strides(emulated, D):
-    rng = np.random.default_rng(D)
+def test_any_strides(emulated):
+    rng = np.random.default_rng(8)
     kernels = RotaryKernels(GuardedNumPy(), emulated)
-    whole = video(rng, 2, 3, 4, 5, D + 1, np.float32)
-    weight = norms(rng, D, np.float32)[0]
-    rope = (None, None) if D % 2 else tables(rng, 3, D)
-    for qkv in (whole[..., 1:], whole[:, :, ::2, :, 1:4, :D], whole[::-1].transpose(0, 2, 1, 3, 4, 5)[:, :3, ..., :D]):
-        for given in ((weight, None, None, None), (None, weight, *rope)):
-            out = kernels.qk_norm_rope(qkv, "temporal", *given)
-            shaped = [None if a is None else a.reshape((3, 1, 1, D // 2)) for a in given[2:]]
-            for i in range(2):
-                np.testing.assert_allclose(out[:, :, :, i], prepared(qkv[:, :, :, i], given[i], *shaped), atol=2e-6)
+    whole, weight, (cos, sin) = video(rng, 2, 3, 4, 5, 9, np.float32), norms(rng, 8, np.float32)[0], tables(rng, 3, 8)
+    for x in (whole[..., 1:], whole[:, :, ::2, :, 1:4, :8], whole[::-1].transpose(1, 0, 2, 3, 4, 5)[..., 8:0:-1]):
+        x = x.swapaxes(3, 4)
+        assert_right(kernels.rms_norm_rotary(x, weight, cos, sin), "rms_norm_rotary", x, weight, cos, sin)
 
 
 def test_what_rope_does_not_take_is_named(emulated):
     kernels = RotaryKernels(GuardedNumPy(), emulated)
-    x = np.zeros((1, 2, 2, 3, 1, 7), np.float32)
+    x = np.zeros((2, 7), np.float32)
     with pytest.raises(ValueError, match="7 are odd"):
         kernels.rotary(x, x[..., :3], x[..., :3])
-    with pytest.raises(ValueError, match="7 are odd"):
-        kernels.qk_norm_rope(x, "full", cos=x[0, 0, 0, 0, 0], sin=x[0, 0, 0, 0, 0])
-    with pytest.raises(ValueError, match="stride 8 cannot be written in place"):
-        kernels.qk_norm_rope(x[..., ::2], "full", in_place=True)
 
 
 def test_no_undefined_behaviour():

@@ -26,8 +26,7 @@ F32 = np.dtype(np.float32)
 USERS = {  # who calls what
     **dict.fromkeys(("normalise", "gated_residual", "group_norm_silu"), (norms,)),
     **dict.fromkeys(("flash_attention", "temporal_attention"), (attention,)),
-    **dict.fromkeys(("rotary", "qk_norm_rope"), (rotary,)),
-    **{"conv3d": (conv,), "adamw": (adamw,), "warp_max": (temporal_kernel,)},
+    **{"qk_norm_rope": (rotary,), "conv3d": (conv,), "adamw": (adamw,), "warp_max": (temporal_kernel,)},
     "warp_sum": (norm_kernel, temporal_kernel, rotary_kernel),
 }
 
@@ -64,11 +63,7 @@ def rows():
 def rope():
     kernels, x, (cos, sin) = rotary.NumbaRotary(np, nothing_else), draw(6, 4), tables(np.random.default_rng(0), 6, 4)
     assert_right(kernels.rotary(x, cos, sin), "rotary", x, cos, sin)
-    qkv, weights = draw(1, 2, 3, 3, 1, 4), draw(2, 4)
-    turned = kernels.qk_norm_rope(qkv, "full", *weights, cos, sin)
-    for which in range(2):
-        normed = norms.NumbaNorms(np, nothing_else).rms_norm(qkv[:, :, :, which], weights[which]).reshape(6, 4)
-        assert_right(turned[:, :, :, which].reshape(6, 4), "rotary", normed, cos, sin)
+    assert_right(kernels.rms_norm_rotary(x, x[0], cos, sin), "rms_norm_rotary", x, x[0], cos, sin)
 
 
 def convolution():

@@ -91,30 +91,12 @@ def test_group_norm_and_silu(any_order, dtype, shape, groups):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_rope(any_order, dtype):
-    rng = np.random.default_rng(0)
+def test_rope_and_the_norm_before_it(any_order, dtype):
+    rng, kernels = np.random.default_rng(0), NumbaRotary(np, nothing_else)
     x = rng.standard_normal((2, 3, 5, 70)).astype(dtype)
-    cos, sin = tables(rng, 5, 70)
-    assert_right(NumbaRotary(np, nothing_else).rotary(x, cos, sin), "rotary", x, cos, sin)
-
-
-@pytest.mark.parametrize("pattern", ["temporal", "spatial", "full"])
-@pytest.mark.parametrize("in_place", [False, True])
-def test_norm_and_rope_of_queries_and_keys(any_order, pattern, in_place):
-    rng = np.random.default_rng(0)
-    T, S, D = 3, 2, 70
-    qkv = video(rng, 1, T, S, 2, D, np.dtype(np.float32))
-    q_norm, _ = norms(rng, D, qkv.dtype)
-    along = {"temporal": (T, 1), "spatial": (1, S), "full": (T, S)}[pattern]
-    cos, sin = tables(rng, along[0] * along[1], D)
-    want = qkv[:, :, :, :2].astype(np.float64)
-    want[:, :, :, 0] = PLAIN.rms_norm(want[:, :, :, 0], np.float64(q_norm))
-    want = PLAIN.rotary(want, *(np.float64(t).reshape((*along, 1, 1, -1)) for t in (cos, sin)))
-    values = qkv[:, :, :, 2].copy()
-    got = NumbaRotary(np, nothing_else).qk_norm_rope(qkv, pattern, q_norm, None, cos, sin, in_place=in_place)
-    np.testing.assert_allclose(got, want, atol=1e-5)
-    assert np.shares_memory(got, qkv) == in_place
-    np.testing.assert_array_equal(qkv[:, :, :, 2], values)
+    weight, (cos, sin) = norms(rng, 70, x.dtype)[0], tables(rng, 5, 70)
+    assert_right(kernels.rotary(x, cos, sin), "rotary", x, cos, sin)
+    assert_right(kernels.rms_norm_rotary(x, weight, cos, sin), "rms_norm_rotary", x, weight, cos, sin)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -167,8 +149,8 @@ def test_what_they_do_not_serve_goes_to_the_others():
     norm.layer_norm(half)
     norm.group_norm(half, 1)
     norm.gated_residual(half, half, half)
-    rope.qk_norm_rope(half, "temporal", half[0, 0, 0, 0, 0])
-    rope.rotary(half, *(np.ones((8, 4), np.float32)[:1],) * 2)
+    rope.rms_norm_rotary(half, half[0, 0, 0, 0, 0], *np.ones((2, 1, 4), np.float32))
+    rope.rotary(half, *np.ones((2, 1, 4), np.float32))
     NumbaConv(np, get_kernel).conv(half[0, 0], half[0, 0], None, (1, 1), (0, 0))
     moment = np.zeros(half.shape, np.float32)
     NumbaAdamW(np, get_kernel).step(half, half, moment, moment, 1, rate=0.1)
