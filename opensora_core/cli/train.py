@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from .screen import Screen
 if TYPE_CHECKING:
     from ..ops import Ops
     from ..pipelines.training_run import Run
+    from ..training.tensorboard import TensorBoard
 
 SMOOTHING = 0.98  # of the loss that is shown, per step
 
@@ -46,6 +47,9 @@ def train(
     compile: Annotated[bool, Option("--compile", help="Compile the training step (Torch); pays in long runs.")] = False,
     workers: Annotated[int, Option(min=1, help="Threads that prepare batches.")] = 1,
     keep: Annotated[int, Option(min=1, help="How many checkpoints stay, the newest ones.")] = 2,
+    tensorboard: Annotated[
+        bool, Option("--tensorboard", help="Also write the curves into tensorboard/ of the run.")
+    ] = False,
     cache: Annotated[
         Path | None, Option(help="Folder for latents and text features of files; by default cache/ of the run.")
     ] = None,
@@ -66,7 +70,8 @@ def train(
     run = _open(ops, config, output, resume, parts, warm_start, options)
     files = run.trainer.files
     start, first = time.perf_counter(), run.step
-    loss, samples = _train(screen, run, None if minutes is None else minutes * 60)
+    with _curves(run, output / "tensorboard") if tensorboard else nullcontext():
+        loss, samples = _train(screen, run, None if minutes is None else minutes * 60)
     seconds = time.perf_counter() - start
     model = run.export()
     if export is not None:
@@ -122,6 +127,14 @@ def _open(
     made = load_recipe(config)
     base = assemble(made, ops, **parts, keep_denoiser=warm or made.lora is not None)
     return Run.start(output, config, base, warm=warm, **options)
+
+
+def _curves(run: Run, folder: Path) -> TensorBoard:
+    from ..training.tensorboard import TensorBoard
+
+    board = TensorBoard(folder, run.step)
+    run.trainer.callbacks.append(board)
+    return board
 
 
 def _train(screen: Screen, run: Run, seconds: float | None) -> tuple[float | None, int]:

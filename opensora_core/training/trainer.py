@@ -44,6 +44,7 @@ class Progress:
     loss: float
     seconds: float  # of this step
     samples: int
+    learning_rate: float
     validation: dict[str, float] | None = None  # after some steps: the held-out loss, "mean" and by timestep
 
 
@@ -133,10 +134,10 @@ class Trainer:
                 began = time.monotonic()
                 state, loss = self._next(batch)
                 now = time.monotonic()
-                stage, _ = self.recipe.locate(self.state.step)
+                stage, local = self.recipe.locate(self.state.step)
                 validation = self._validate(state) if self._validates(state.step) else None
-                samples = batch.bucket.batch_size
-                progress = Progress(state.step, total, stage.name, loss, now - began, samples, validation)
+                samples, rate = batch.bucket.batch_size, stage.rate(local)
+                progress = Progress(state.step, total, stage.name, loss, now - began, samples, rate, validation)
                 self._log(progress)  # before the step counts: an interruption here leaves a line too many, cut below
                 self.state = state
                 for callback in self.callbacks:

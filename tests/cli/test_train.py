@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from opensora_core.module import state_dict
 from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.serialization.folder import load_folder
+from opensora_core.testing.conformance import require
 from tests.cli.conftest import document
 
 ON_NUMPY = ("--backend", "numpy")
@@ -171,3 +172,11 @@ def test_the_model_samples_as_its_recipe_trained_and_else_as_the_base(opensora, 
     base, made = OpenSora.read_config(nano), OpenSora.read_config("run/model")
     assert (made.prediction, made.timestep_shift, made.num_layers) == ("sample", 2.0, 2)
     assert replace(made, prediction="velocity", timestep_shift=1.0, num_layers=1) == base
+
+
+def test_curves_are_written_where_they_are_asked_for(opensora, nano, recipe):
+    require("tensorboardX")
+    start = ("train", "-c", recipe(steps=2), "-o", "run", "--init", nano, *ON_NUMPY, "--tensorboard", "--keep", 1)
+    result = opensora(*start)
+    assert result.exit_code == 0, result.stderr
+    assert len(list(Path("run/tensorboard").iterdir())) == 1
