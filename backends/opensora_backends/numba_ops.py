@@ -51,26 +51,26 @@ class NumbaOps(NumpyOps):
         return softmax.softmax(x, self.threads)
 
     def layer_norm(self, x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6) -> Array:
-        if not _served(x, weight, bias) or not x.size:
+        if not (_weigh(x.shape[-1:], weight, bias) and _served(x, weight, bias) and x.size):
             return super().layer_norm(x, weight, bias, eps)
         return norms.layer_norm(x, weight, bias, eps, self.threads)
 
     def rms_norm(self, x: Array, weight: Array, eps: float = 1e-6) -> Array:
-        if not _served(x, weight) or not x.size:
+        if not (_weigh(x.shape[-1:], weight) and _served(x, weight) and x.size):
             return super().rms_norm(x, weight, eps)
         return norms.rms_norm(x, weight, eps, self.threads)
 
     def group_norm(
         self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
     ) -> Array:
-        if not _served(x, weight, bias) or not x.size:
+        if not (_weigh(x.shape[1:2], weight, bias) and _served(x, weight, bias) and x.size):
             return super().group_norm(x, groups, weight, bias, eps)
         return norms.group_norm(x, groups, weight, bias, eps, self.threads)
 
     def group_norm_silu(
         self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
     ) -> Array:
-        if not _served(x, weight, bias) or not x.size:
+        if not (_weigh(x.shape[1:2], weight, bias) and _served(x, weight, bias) and x.size):
             return super().group_norm_silu(x, groups, weight, bias, eps)
         return norms.group_norm(x, groups, weight, bias, eps, self.threads, silu=True)
 
@@ -88,7 +88,7 @@ class NumbaOps(NumpyOps):
 
     def rotary(self, x: Array, cos: Array, sin: Array) -> Array:
         half = (*x.shape[:-1], x.shape[-1] // 2)
-        fits = x.size and all(a.shape[-1:] == half[-1:] for a in (cos, sin))
+        fits = x.size and x.shape[-1] % 2 == 0 and all(a.shape[-1:] == half[-1:] for a in (cos, sin))
         if not (fits and _served(x) and np.broadcast_shapes(half, cos.shape, sin.shape) == half):
             return super().rotary(x, cos, sin)
         return rotary.rotary(x, cos, sin, self.threads)
@@ -116,8 +116,9 @@ class NumbaOps(NumpyOps):
         sin: Array | None = None,
     ) -> Array:
         B, T, S, _, H, D = qkv.shape
-        short = pattern == "temporal" and T <= SHORT and cos is not None
-        if not (short and qkv.size and _served(qkv, q_norm, k_norm)):
+        turned = cos is not None and sin is not None and D % 2 == 0 and cos.shape == sin.shape == (T, D // 2)
+        short = pattern == "temporal" and T <= SHORT and turned
+        if not (short and qkv.size and _weigh((D,), q_norm, k_norm) and _served(qkv, q_norm, k_norm)):
             return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)
         packed = np.ascontiguousarray(qkv).reshape(-1)
         token = H * D
@@ -137,6 +138,11 @@ def _are_vectors(x: Array, *vectors: Array) -> bool:
     """Whether there are rows x, and all vectors have their length and broadcast to them."""
     fits = all(a.ndim and a.shape[-1] == x.shape[-1] for a in vectors)
     return bool(x.size) and fits and np.broadcast_shapes(x.shape, *(a.shape for a in vectors)) == x.shape
+
+
+def _weigh(shape: tuple[int, ...], *weights: Array | None) -> bool:
+    """Whether the weights that are given have one number for each channel; others broadcast, or are errors."""
+    return all(a is None or a.shape == shape for a in weights)
 
 
 def _served(*arrays: Array | None) -> bool:

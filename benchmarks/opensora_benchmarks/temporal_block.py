@@ -116,8 +116,7 @@ def _speedup(times: dict[str, float]) -> dict[str, float]:
 
 def _by_op(run: Callable[[Any], Any], ops: Any) -> Counter[str]:
     """Seconds in each op of one run, fused ops whole."""
-    from opensora_core.interpose import Interposer
-    from opensora_core.ops import FUSED
+    from opensora_core.interpose import WHOLE, Interposer
 
     class Stopwatch(Interposer):
         def run(self, op: str, args: tuple[Any, ...]) -> Any:
@@ -127,7 +126,7 @@ def _by_op(run: Callable[[Any], Any], ops: Any) -> Counter[str]:
             return result
 
     seconds: Counter[str] = Counter()
-    run(Stopwatch(ops, FUSED[:-2]))
+    run(Stopwatch(ops, WHOLE))
     return seconds
 
 
