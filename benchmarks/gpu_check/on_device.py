@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from device import Check
 
+from opensora_kernels import emulation
+from opensora_kernels.cupy_on_cpu.module import AroundKernel  # a dry run's launches, which need the true emulation
+
 DRY, SMALL = "GPU_CHECK_DRY", "GPU_CHECK_SMALL"
 CHECK = Check(Path(), bool(os.environ.get(DRY)))
 
@@ -68,20 +71,12 @@ class DeviceModule:
         return DeviceKernel(self._modules[name].get_function(name))
 
 
-class DeviceKernel:
+class DeviceKernel(AroundKernel):
     """Stands for `EmulatedKernel`."""
 
     def __init__(self, kernel: Any) -> None:
-        self._kernel, self.counters = kernel, AnyCounts()
-
-    @property
-    def max_dynamic_shared_size_bytes(self) -> int:
-        """The limit of dynamic shared memory."""
-        return int(self._kernel.max_dynamic_shared_size_bytes)
-
-    @max_dynamic_shared_size_bytes.setter
-    def max_dynamic_shared_size_bytes(self, size: int) -> None:
-        self._kernel.max_dynamic_shared_size_bytes = size
+        super().__init__(kernel)
+        self.counters = AnyCounts()
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
         """Launch on copies, and copy back."""
@@ -95,10 +90,6 @@ class DeviceKernel:
 
 def pytest_configure(config: Any) -> None:
     """Put the device in the emulation's place before tests are read."""
-    import opensora_kernels.cupy_on_cpu
-    from opensora_kernels import emulation
-
-    assert opensora_kernels.cupy_on_cpu  # which a dry run needs, and which is to have the true emulation
     emulation.EmulatedModule = DeviceModule  # type: ignore[misc,assignment]
 
 

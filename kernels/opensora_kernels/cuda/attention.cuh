@@ -11,6 +11,17 @@ struct Strides {
   }
 };
 
+// For kernels with operands by strides of these names: q, k, v, `fourth` and the mask from head h of sequence n on; and
+// keys, no more of which count than its length says.
+#define BEGIN_SEQUENCE(fourth)                                                   \
+  const int outer = n / inner_size, inner = n % inner_size;                      \
+  q += outer * q_outer + inner * q_inner + h * q_head;                           \
+  k += outer * k_outer + inner * k_inner + h * k_head;                           \
+  v += outer * v_outer + inner * v_inner + h * v_head;                           \
+  fourth += outer * fourth##_outer + inner * fourth##_inner + h * fourth##_head; \
+  if (mask) mask += outer * mask_outer + inner * mask_inner + h * mask_head;     \
+  if (lengths) keys = min(keys, max(0, lengths[outer]));
+
 // What happens to queries and keys before they meet; null pointers leave it out.
 template <typename W>
 struct Preparation {

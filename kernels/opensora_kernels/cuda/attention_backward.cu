@@ -57,15 +57,9 @@ __global__ void __launch_bounds__(WARPS * 32, 1) attention_backward(PARAMETERS) 
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, h = blockIdx.y, all_keys = keys;
   const int row_tiles = ((OF_KEYS ? keys : queries) + ROWS - 1) / ROWS;
   const int n = blockIdx.x / row_tiles, first_row = blockIdx.x % row_tiles * ROWS;
-  const int outer = n / inner_size, inner = n % inner_size;
-  q += outer * q_outer + inner * q_inner + h * q_head;
-  k += outer * k_outer + inner * k_inner + h * k_head;
-  v += outer * v_outer + inner * v_inner + h * v_head;
-  grad += outer * grad_outer + inner * grad_inner + h * grad_head;
+  BEGIN_SEQUENCE(grad)
   lse += (static_cast<long long>(n) * gridDim.y + h) * queries;
   delta += (static_cast<long long>(n) * gridDim.y + h) * queries;
-  if (mask) mask += outer * mask_outer + inner * mask_inner + h * mask_head;
-  if (lengths) keys = min(keys, max(0, lengths[outer]));
 
   const int rows = OF_KEYS ? keys : queries, columns = OF_KEYS ? queries : keys;
   const T *a = OF_KEYS ? q : k, *b = OF_KEYS ? grad : v;  // of the columns
@@ -152,15 +146,9 @@ __global__ void __launch_bounds__(128, 4) attention_backward_plain(PARAMETERS, i
 
   const int row_tiles = ((OF_KEYS ? keys : queries) + WARPS * ROWS - 1) / (WARPS * ROWS);
   const int n = blockIdx.x / row_tiles, first_row = blockIdx.x % row_tiles * WARPS * ROWS + warp * ROWS;
-  const int outer = n / inner_size, inner = n % inner_size;
-  q += outer * q_outer + inner * q_inner + h * q_head;
-  k += outer * k_outer + inner * k_inner + h * k_head;
-  v += outer * v_outer + inner * v_inner + h * v_head;
-  grad += outer * grad_outer + inner * grad_inner + h * grad_head;
+  BEGIN_SEQUENCE(grad)
   lse += (static_cast<long long>(n) * gridDim.y + h) * queries;
   delta += (static_cast<long long>(n) * gridDim.y + h) * queries;
-  if (mask) mask += outer * mask_outer + inner * mask_inner + h * mask_head;
-  if (lengths) keys = min(keys, max(0, lengths[outer]));
 
   const int rows = OF_KEYS ? all_keys : queries, columns = OF_KEYS ? queries : keys;
   const Preparation<T> nothing{};

@@ -44,13 +44,7 @@ __global__ void __launch_bounds__(WARPS * 32, D <= 72 ? 0 : D <= 128 ? 8 / WARPS
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, h = blockIdx.y;
   const int tiles_of_queries = (queries + QUERIES - 1) / QUERIES;
   const int n = blockIdx.x / tiles_of_queries, first_query = blockIdx.x % tiles_of_queries * QUERIES;
-  const int outer = n / inner_size, inner = n % inner_size;
-  q += outer * q_outer + inner * q_inner + h * q_head;
-  k += outer * k_outer + inner * k_inner + h * k_head;
-  v += outer * v_outer + inner * v_inner + h * v_head;
-  o += outer * o_outer + inner * o_inner + h * o_head;
-  if (mask) mask += outer * mask_outer + inner * mask_inner + h * mask_head;
-  if (lengths) keys = min(keys, max(0, lengths[outer]));
+  BEGIN_SEQUENCE(o)
   const int tiles = (keys + KEYS - 1) / KEYS;
 
   load_tile<T, D, LD, QUERIES, THREADS>(tile_q, q, q_row, first_query, queries);
@@ -198,13 +192,7 @@ __global__ void __launch_bounds__(128, 4) flash_attention_plain(PARAMETERS, int 
 
   const int tiles_of_queries = (queries + QUERIES - 1) / QUERIES;
   const int n = blockIdx.x / tiles_of_queries, first_query = blockIdx.x % tiles_of_queries * QUERIES + warp * ROWS;
-  const int outer = n / inner_size, inner = n % inner_size;
-  q += outer * q_outer + inner * q_inner + h * q_head;
-  k += outer * k_outer + inner * k_inner + h * k_head;
-  v += outer * v_outer + inner * v_inner + h * v_head;
-  o += outer * o_outer + inner * o_inner + h * o_head;
-  if (mask) mask += outer * mask_outer + inner * mask_inner + h * mask_head;
-  if (lengths) keys = min(keys, max(0, lengths[outer]));
+  BEGIN_SEQUENCE(o)
 
   auto preparation = [&](const T* norm, int at) {
     return Preparation<T>{norm, nullptr, cos ? cos + at * (D / 2) : nullptr, cos ? sin + at * (D / 2) : nullptr, eps};

@@ -18,8 +18,8 @@ class RawModule(EmulatedModule):
         return RawKernel(super().get_function(name))
 
 
-class RawKernel:
-    """A kernel, with CuPy's name for its limit of shared memory."""
+class AroundKernel:
+    """What stands around a kernel, with CuPy's name for the kernel's limit of shared memory."""
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
@@ -32,6 +32,10 @@ class RawKernel:
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, size: int) -> None:
         self._kernel.max_dynamic_shared_size_bytes = size
+
+
+class RawKernel(AroundKernel):
+    """A kernel on the stand-in's arrays."""
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared_mem: int = 0) -> None:
         """Launch on the current device, on which all arrays must lie."""

@@ -35,7 +35,7 @@ FAULTS = [
     ("a plain key too many", FLASH, "bool seen = key < keys;", "bool seen = key <= keys;"),
     ("a plain query too many", FLASH, "if (query >= queries) continue;", "if (query > queries) continue;"),
     ("a tile too few", FLASH, "tiles = (keys + KEYS - 1) / KEYS", "tiles = keys / KEYS"),
-    ("lengths are not looked at", FLASH, "if (lengths) keys = min(keys, max(0, lengths[outer]));\n  const", "const"),
+    ("lengths are not looked at", COMMON, "if (lengths) keys = min(keys, max(0, lengths[outer]));", ""),
     ("the last channels are forgotten", COMMON, "if constexpr (D / 8 % 2 == 1)", "if constexpr (D / 8 % 2 == 2)"),
     ("a row's last chunk is forgotten", COMMON, "if (c + part < D / 8) sum", "if (c + part < D / 8 - 1) sum"),
     # ------------------------------------------------------------ arithmetic

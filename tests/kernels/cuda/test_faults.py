@@ -33,7 +33,7 @@ def in_a_namespace(file, name, before="", after=""):
     assert text.count(before) >= 1, f"{name}: the fault's place is gone: {before!r}"
     lines = text.replace(before, after, 1).splitlines() if before else text.splitlines()
     kept = [line for line in lines if not line.startswith(("#include", "#pragma once"))]
-    return "\n".join(("#undef PARAMETERS", f"namespace {name} {{", *kept, "}"))
+    return "\n".join(("#undef PARAMETERS", "#undef BEGIN_SEQUENCE", f"namespace {name} {{", *kept, "}"))
 
 
 @cache
