@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,15 @@ def make_batch(
     ids, text_mask = tokenizer.encode_batch(captions)
     text = {"ids": ids, "text_mask": text_mask}
     return Batch(bucket, _arrays(recipe, stage, rng, encode(frames), text, fps))
+
+
+def parts(batch: Batch, count: int) -> list[tuple[Batch, float]]:
+    """A batch cut into so many parts, fewer if it has not as many samples, each with its share of the samples."""
+    total = len(batch.arrays["t"])
+    cut = {name: np.array_split(array, min(count, total)) for name, array in batch.arrays.items()}
+    columns = zip(*cut.values(), strict=True)
+    made = [replace(batch, arrays=dict(zip(cut, arrays, strict=True))) for arrays in columns]
+    return [(part, len(part.arrays["t"]) / total) for part in made]
 
 
 def _arrays(

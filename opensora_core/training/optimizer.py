@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..checks import number
+from ..errors import InvalidInputError
 from ..ops import Array, Ops
 
 Params = Mapping[str, Array]
@@ -35,6 +37,17 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        number("learning_rate", self.learning_rate, 0)
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            raise InvalidInputError(f"betas={self.betas!r} must be a list of two numbers, such as [0.9, 0.999]")
+        for beta in self.betas:
+            if number("betas", beta, 0, 1) == 1:
+                raise InvalidInputError(f"betas={self.betas!r}: a moment at 1 would never move; choose below 1")
+        number("eps", self.eps, 0, above=True)
+        number("weight_decay", self.weight_decay, 0)
+        number("clip_norm", self.clip_norm, 0, above=True)
 
     def init(self, ops: Ops, params: Params) -> AdamState:
         """Zero moments, in float32 (float64 for parameters in it)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +14,7 @@ from ..errors import InvalidInputError
 from ..registry import DTYPES
 from ..schedulers.parametrization import Prediction
 from .lora import LoraConfig
+from .optimizer import AdamW
 from .samples import Samples
 from .stages import Bucket, Stage
 from .validation import Validation
@@ -32,7 +33,9 @@ class Recipe:
     prediction: Prediction = "velocity"
     time_weighting: float = 0.0  # the velocity's squared error counts (t/1000) to this power, see `sample_losses`
     timestep_shift: float = 1.0  # above 1 spends more of the training on high noise, see `shift_timesteps`
-    ema_decay: float = 0.999
+    ema_decay: float = 0.999  # of the averaged weights; at 0 they are the weights themselves
+    optimizer: AdamW = field(default_factory=AdamW)  # but for its learning rate, which the stages say
+    accumulate: int = 1  # into so many parts a batch is cut, for the memory of one; their gradients are added up
     train: tuple[str, ...] = ("*",)  # patterns of the weights that learn, such as "temporal_blocks.*"
     frozen: tuple[str, ...] = ()  # patterns of those among them that stay as they are
     lora: LoraConfig | None = None  # adapters learn in place of weights
@@ -49,6 +52,7 @@ class Recipe:
         number("timestep_shift", self.timestep_shift, 0.001, 1000)
         if number("ema_decay", self.ema_decay, 0, 1) == 1:
             raise InvalidInputError("ema_decay=1 would keep the first weights for ever; it must be below 1")
+        whole("accumulate", self.accumulate, 1)
         patterns("train", self.train)
         patterns("frozen", self.frozen)
         if self.validation is not None:
@@ -90,6 +94,8 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     stages = tuple(_stage(i, v) for i, v in enumerate(_tables("stages", values.get("stages", ())), 1))
     denoiser = STDiT3Config.from_dict(_mapping("denoiser", values.get("denoiser", {})))
     parts: dict[str, Any] = {"denoiser": denoiser, "stages": stages}
+    if values.get("optimizer") is not None:
+        parts["optimizer"] = _optimizer(_mapping("optimizer", values["optimizer"]))
     if values.get("lora") is not None:
         parts["lora"] = _build("lora", LoraConfig, values["lora"])
     if values.get("validation") is not None:
@@ -107,6 +113,13 @@ def _stage(number: int, values: Any) -> Stage:
         raise InvalidInputError(f"{where} has both data and {', '.join(wrong)}: it learns from files or from a world")
     stage: Stage = _with_buckets(where, Stage, values)
     return stage
+
+
+def _optimizer(values: Mapping[str, Any]) -> AdamW:
+    if "learning_rate" in values:
+        raise InvalidInputError("optimizer has no learning_rate of its own: each of the [[stages]] has one")
+    made: AdamW = _build("optimizer", AdamW, values)
+    return made
 
 
 def _with_buckets(where: str, cls: Any, values: Mapping[str, Any]) -> Any:

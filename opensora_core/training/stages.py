@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ..synthetic.world import EASY, FULL, World
 from .datasets.bucket_config import BucketConfig
 from .masks import check_ratios
 
+Schedule = Literal["constant", "linear", "cosine"]
 WORLDS = {"easy": EASY, "full": FULL}
 
 
@@ -43,7 +45,10 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: how long, on which clips, at which rate. `final_rate` is the share of the rate left at the end.
+    """One stage: how long, on which clips, at which rate.
+
+    The rate rises for `warmup_steps` while it falls, along a line or half a cosine, to its share `final_rate` at the
+    end; schedule "constant" is a line to 1.
 
     Clips come from the synthetic `world`, a `full_share` of them from the full one, lest any of its words stay new to
     the model; or from `data`: a folder of videos and pictures, or a CSV or Parquet manifest of them. Files are sorted
@@ -57,6 +62,7 @@ class Stage:
     steps: int
     buckets: tuple[Bucket, ...] = ()
     learning_rate: float = 1e-3
+    schedule: Schedule = "linear"
     warmup_steps: int = 100
     final_rate: float = 1.0
     world: str = "easy"
@@ -77,6 +83,9 @@ class Stage:
         number("learning_rate", self.learning_rate, 0, above=True)
         whole("warmup_steps", self.warmup_steps, 0)
         number("final_rate", self.final_rate, 0)
+        one_of("schedule", self.schedule, get_args(Schedule))
+        if self.schedule == "constant" and self.final_rate != 1:
+            raise InvalidInputError(f'final_rate={self.final_rate} and schedule "constant" exclude each other')
         one_of("world", self.world, list(WORLDS))
         number("full_share", self.full_share, 0, 1)
         number("free_placement", self.free_placement, 0, 1)
@@ -108,6 +117,9 @@ class Stage:
         return replace(FULL if full else WORLDS[self.world], free_placement=self.free_placement)
 
     def rate(self, step: int) -> float:
-        """Learning rate of step `step` (0-based within the stage): linear warm-up, then linear decay."""
+        """Learning rate of step `step` (0-based within the stage): linear warm-up, times the schedule."""
         warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "cosine":
+            height = (1 + math.cos(math.pi * step / self.steps)) / 2
+            return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * height)
         return self.learning_rate * warm * (1 - (1 - self.final_rate) * step / self.steps)

@@ -24,11 +24,11 @@ from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
 from . import log
 from .checkpoints import KEEP, TrainState, latest_checkpoint, save_checkpoint
-from .data import Batch, Encode, make_batch, prefetch
+from .data import Batch, Encode, make_batch, parts, prefetch
 from .datasets.files import TrainingFiles
 from .lora import ADAPTERS, with_adapters
 from .objective import training_loss
-from .optimizer import AdamW, ema_update, is_finite
+from .optimizer import ema_update, is_finite
 from .parts import learned
 from .recipe import Recipe
 from .validation import held_out, losses
@@ -97,7 +97,6 @@ class Trainer:
         if recipe.lora is not None:
             self._template, train = with_adapters(self._template, recipe.lora, init), ADAPTERS
         self._learned = learned(train, recipe.frozen, list(state_dict(self._template)))
-        self._optimizer = AdamW()
         self._loss = ops.compile(training_loss) if compile else training_loss
         self._base: dict[str, Array] = {}  # what adapters adapt; no part of the state, for it never changes
         self.state = self._fresh_state(state_dict(self._template))
@@ -109,7 +108,7 @@ class Trainer:
             rest = {name: p for name, p in params.items() if name not in self._learned}
             self._base = {name: self.ops.astype(p, self.recipe.precision) for name, p in rest.items()}
             params = trained
-        return TrainState(0, params, dict(params), self._optimizer.init(self.ops, trained))
+        return TrainState(0, params, dict(params), self.recipe.optimizer.init(self.ops, trained))
 
     def start_from(self, weights: Mapping[str, Array]) -> None:
         """Begin with these weights of a denoiser instead of random ones; WeightsError if they are not the recipe's."""
@@ -211,11 +210,10 @@ class Trainer:
         """The state after one optimizer step on the batch, and the loss."""
         ops, state = self.ops, self.state
         stage, local = self.recipe.locate(state.step)
-        arrays = self._on_device(batch)
         trained = {name: p for name, p in state.params.items() if name in self._learned}
-        loss, grads = ops.value_and_grad(self._objective(arrays, batch), trained)
-        value = float(ops.to_numpy(loss))
-        params, moments = self._optimizer.update(ops, trained, grads, state.moments, state.step + 1, stage.rate(local))
+        value, grads = self._gradients(batch, trained)
+        rate, adam = stage.rate(local), self.recipe.optimizer
+        params, moments = adam.update(ops, trained, grads, state.moments, state.step + 1, rate)
         if not np.isfinite(value) or not is_finite(ops, moments):
             raise NonFiniteError(
                 f"the training loss is {value} or a gradient of it is not finite at step {state.step + 1}, "
@@ -223,8 +221,20 @@ class Trainer:
                 + (f". Files of the batch: {', '.join(batch.files)}" if batch.files else "")
             )
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
-        ema = {**state.ema, **ema_update(ops, state.ema, params, decay)}
+        ema = {**state.ema, **(ema_update(ops, state.ema, params, decay) if decay else params)}
         return TrainState(state.step + 1, {**state.params, **params}, ema, moments), value
+
+    def _gradients(self, batch: Batch, trained: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
+        """Loss of a batch and its gradients, part by part where the recipe accumulates."""
+        if self.recipe.accumulate == 1:
+            loss, grads = self.ops.value_and_grad(self._objective(self._on_device(batch), batch), trained)
+            return float(self.ops.to_numpy(loss)), grads
+        value, total = 0.0, dict[str, Array]()
+        for part, share in parts(batch, self.recipe.accumulate):
+            loss, grads = self.ops.value_and_grad(self._objective(self._on_device(part), part), trained)
+            value += share * float(self.ops.to_numpy(loss))
+            total = {name: g * share + total[name] if name in total else g * share for name, g in grads.items()}
+        return value, total
 
     def _on_device(self, batch: Batch) -> dict[str, Array]:
         """The arrays of a batch on the backend, captions encoded."""

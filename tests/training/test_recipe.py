@@ -84,7 +84,7 @@ def test_a_recipe_is_what_its_toml_says(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("seed = 3", "sede = 3", r"unknown recipe fields \['sede'\]; known: \['denoiser', 'ema_decay'"),
+        ("seed = 3", "sede = 3", r"unknown recipe fields \['sede'\]; known: \['accumulate', 'denoiser', 'ema_decay'"),
         ("seed = 3", "seed = -3", "recipe: seed=-3 must be a whole number of at least 0"),
         ("seed = 3", "seed = 3.5", "recipe: seed=3.5 must be a whole number"),
         ('"bfloat16"', '"half"', "precision='half' is not one of float64, float32"),
