@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from opensora_core.errors import LimitError, OpenSoraError
+from opensora_core.errors import InvalidInputError, LimitError, OpenSoraError
 from opensora_core.ops import FUSED, PATTERNS, PRIMITIVES, Array, Function, Ops, Pattern
 from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.activations import ActivationKernels
@@ -133,6 +133,8 @@ def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except MemoryError as error:
             raise LimitError(out_of_memory(self._lib, name, error)) from error
+        except ValueError as error:
+            raise InvalidInputError(f"{name}: {error}") from error
 
     return call
 

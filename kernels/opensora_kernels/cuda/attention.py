@@ -23,26 +23,11 @@ from .attention_layout import (
     tokens,
 )
 from .launching import EVERY_GPU, GetKernel, c_type, ceil_div, dense_rows, element_strides, launch, optional
+from .preparation import Prepared, norm_weight, rope_tables
 
 TEMPORAL_FRAMES = 32  # the longest sequence that temporal_attention.cu takes in one tile
 RESIDENT_BLOCKS = 1024  # about what a large GPU runs at once; below it, every place gets a block
 FLASH_WARPS = 4
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What is done to queries and keys before they meet: norms by weights [D], rotation by float32 tables [L, D/2]."""
-
-    q_norm: Any = None
-    k_norm: Any = None
-    cos: Any = None
-    sin: Any = None
-    eps: float = 0.0
-
-    @property
-    def pointers(self) -> tuple[Any, ...]:
-        """The arrays as arguments of a launch."""
-        return tuple(map(optional, (self.q_norm, self.k_norm, self.cos, self.sin)))
 
 
 @dataclass(frozen=True)
@@ -72,20 +57,20 @@ class AttentionKernels:
         attended axis. No copy is made of a qkv whose rows are dense and 16-byte aligned.
         """
         B, T, S, _, H, D = qkv.shape
-        check_head(D, cos)
+        check_head(D)
+        outer, inner, L = {"spatial": (B, T, S), "temporal": (B, S, T), "full": (B, 1, T * S)}[pattern]
+        q_norm = norm_weight(self.xp, "q_norm", q_norm, D, qkv.dtype)
+        k_norm = norm_weight(self.xp, "k_norm", k_norm, D, qkv.dtype)
+        prepared = Prepared(q_norm, k_norm, *rope_tables(self.xp, cos, sin, L, D), eps)
         if qkv.size == 0:
             return self.xp.zeros((B, T, S, H, D), qkv.dtype)
         qkv = dense_rows(self.xp, qkv, 16 if on_tensor_cores(qkv) else 1)
-        q_norm, k_norm = (self._vector(w, qkv.dtype) for w in (q_norm, k_norm))
-        cos, sin = (self._vector(x, np.dtype(np.float32)) for x in (cos, sin))
-        prepared = Prepared(q_norm, k_norm, cos, sin, eps)
         out = self.xp.empty((B, T, S, H, D), qkv.dtype)
         if pattern == "temporal" and T <= TEMPORAL_FRAMES:
             self._temporal(qkv, out, prepared)
             return out
         if pattern == "full" and qkv.strides[1] != S * qkv.strides[2]:  # frames must follow each other as tokens do
             qkv = self.xp.array(qkv, order="C", copy=True)
-        outer, inner, L = {"spatial": (B, T, S), "temporal": (B, S, T), "full": (B, 1, T * S)}[pattern]
         axes = (0, 2, 1) if pattern == "temporal" else (0, 1, 2)
         q, k, v = (tokens(qkv[:, :, :, i], axes) for i in range(3))
         self._flash(q, k, v, tokens(out, axes), (outer, inner, H, L, L), D**-0.5, prepared)
@@ -109,7 +94,7 @@ class AttentionKernels:
         return also float32 [..., L], the log of each row's sum of exponentials.
         """
         D = q.shape[-1]
-        check_head(D, None)
+        check_head(D)
         check_heads_alike(q, k, v)
         lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
         L, M = q.shape[-2], k.shape[-2]
@@ -126,10 +111,6 @@ class AttentionKernels:
             self._flash(q, k, v, o, (outer, inner, H, L, M), scale, Prepared(), lse, mask, lengths)
         result = self.xp.moveaxis(out, 3, 2).reshape((*lead, L, D))
         return (result, lse.reshape((*lead, L))) if lse is not None else result
-
-    def _vector(self, x: Any, dtype: np.dtype[Any]) -> Any:
-        """Weights or tables in the dtype that kernels read, dense; None stays None."""
-        return None if x is None else self.xp.ascontiguousarray(x.astype(dtype, copy=False))
 
     def _temporal(self, qkv: Any, out: Any, prepared: Prepared) -> None:
         B, T, S, _, H, D = qkv.shape

@@ -65,7 +65,7 @@ class AttentionGradients:
         an argument did not have. Nothing is added up in an order of chance: the same call gives the same bits.
         """
         D, L, M = q.shape[-1], q.shape[-2], k.shape[-2]
-        check_head(D, None)
+        check_head(D)
         check_heads_alike(q, k, v)
         lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
         outer, inner, H = three(lead)

@@ -21,12 +21,10 @@ class Strided:
     strides: tuple[int, int, int, int]  # outer, inner, row, head
 
 
-def check_head(D: int, cos: Any) -> None:
-    """ValueError unless kernels take this head dim, with rope or without."""
+def check_head(D: int) -> None:
+    """ValueError unless kernels take this head dim."""
     if D not in HEAD_DIMS:
         raise ValueError(f"head dim {D} is outside 1..{HEAD_DIMS[-1]}")
-    if cos is not None and D % 2:
-        raise ValueError(f"rope turns pairs of channels; head dim {D} is odd")
 
 
 def check_heads_alike(q: Any, k: Any, v: Any) -> None:

@@ -50,6 +50,14 @@ def dense_rows(xp: Any, x: Any, alignment: int = 1) -> Any:
     return xp.array(x, order="C", copy=True)
 
 
+def fitted(xp: Any, name: str, x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """x in this shape and dtype, dense, as NumPy broadcasts it: kernels read all of it. ValueError if it does not."""
+    extra = len(shape) - x.ndim
+    if extra < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[extra:], strict=True)):
+        raise ValueError(f"{name} has shape {x.shape}: expected {shape}, or what broadcasts to it")
+    return xp.ascontiguousarray(xp.broadcast_to(x.astype(dtype, copy=False), shape))
+
+
 def is_aligned(x: Any, size: int) -> bool:
     """Whether x begins at a multiple of so many bytes."""
     return _address(x) % size == 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .launching import GetKernel, c_type, ceil_div, dense_rows, element_strides, is_aligned, launch, optional
+from .preparation import norm_weight
 
 HELD = (3, 8)  # how many times four channels each of a row's eight lanes may keep; three are D = 72 and 96
 ROWS = 16
@@ -31,7 +32,7 @@ class RotaryKernels:
 
     def rms_norm_rotary(self, x: Any, weight: Any, cos: Any, sin: Any, eps: float = 1e-6) -> Any:
         """RMS norm of x [..., D] times weight [D], and then `rotary`."""
-        weight = self.xp.ascontiguousarray(weight.astype(x.dtype, copy=False))
+        weight = norm_weight(self.xp, "weight", weight, x.shape[-1], x.dtype)
         return self._rows(x, dense_rows(self.xp, weight, 4 * x.itemsize), cos, sin, eps)
 
     def _rows(self, x: Any, weight: Any, cos: Any, sin: Any, eps: float) -> Any:

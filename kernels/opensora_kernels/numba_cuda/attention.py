@@ -11,6 +11,7 @@ import numpy as np
 from ..choice import numba_serves
 from ..cuda.attention import AttentionKernels
 from ..cuda.launching import ceil_div
+from ..cuda.preparation import norm_weight, rope_tables
 from .flash_kernel import THREADS, flash_attention
 from .launching import Launch, are_alike, dense, launch
 from .temporal_kernel import temporal_attention
@@ -36,13 +37,11 @@ class NumbaAttention(AttentionKernels):
         """See `AttentionKernels.attention_3d`."""
         B, T, S, _, H, D = qkv.shape
         served = numba_serves("attention_3d", qkv.dtype.name, pattern=pattern, head_dim=D, length=T)
-        if not (served and qkv.size) or (cos is not None and D % 2):
+        if not (served and qkv.size):
             return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin, eps)
         weights, normed = _norm_weights(self.xp, q_norm, k_norm, D, qkv.dtype)
-        tables = [
-            self.xp.zeros((1, 1), np.float32) if t is None else dense(self.xp, t.astype(np.float32), (T, D // 2))
-            for t in (cos, sin)
-        ]
+        none = self.xp.zeros((1, 1), np.float32)
+        tables = (none if t is None else t for t in rope_tables(self.xp, cos, sin, T, D))
         out = self.xp.empty((B, T, S, H, D), qkv.dtype)
         args = (qkv, weights, *tables, out, normed, cos is not None, np.float32(D**-0.5), np.float32(eps))
         self.launch(self.xp, temporal_attention, (B * S, H), WARP, args, 4 * (3 * T * D + WARP))
@@ -76,5 +75,7 @@ class NumbaAttention(AttentionKernels):
 
 def _norm_weights(xp: Any, q_norm: Any, k_norm: Any, D: int, dtype: Any) -> tuple[Any, int]:
     """Weights [2, D] of queries and keys, ones where there is no norm, and in two bits which of them there are."""
-    rows = [xp.ones(D, dtype) if w is None else w.astype(dtype, copy=False) for w in (q_norm, k_norm)]
-    return xp.stack(rows), (q_norm is not None) + 2 * (k_norm is not None)
+    given = (norm_weight(xp, name, w, D, dtype) for name, w in (("q_norm", q_norm), ("k_norm", k_norm)))
+    return xp.stack([xp.ones(D, dtype) if w is None else w for w in given]), (q_norm is not None) + 2 * (
+        k_norm is not None
+    )

@@ -32,6 +32,36 @@ def test_video_tokens_attend_with_norm_and_rope_in_one_launch(ops, launches, pat
     assert [name.startswith(kernel) for name in launches] == [True]
 
 
+@pytest.mark.parametrize("pattern", ["temporal", "spatial", "full"])
+def test_weights_and_tables_of_one_number_or_row_broadcast(ops, pattern):
+    """As NumPy's do; a kernel that took their shape for granted would read what lies behind them."""
+    qkv, qkv64 = random(ops, "float32", 1, 2, 3, 3, 2, 6)
+    weight, weight64 = random(ops, "float32", 1)
+    table, table64 = random(ops, "float32", 1, 3)
+    got = ops.attention_3d(qkv, pattern, weight, weight, table, table)
+    close(ops, got, NUMPY.attention_3d(qkv64, pattern, weight64, weight64, table64, table64), "float32")
+
+
+BAD_PREPARATION = [
+    ({"cos": (3, 3)}, "cos without sin: give both or neither"),
+    ({"sin": (3, 3)}, "sin without cos"),
+    ({"cos": (3, 3), "sin": (3, 2)}, r"sin has shape \(3, 2\): expected \(3, 3\), or what broadcasts to it"),
+    ({"cos": (2, 3), "sin": (2, 3)}, r"cos has shape \(2, 3\): expected \(3, 3\)"),
+    ({"cos": (1, 3, 3), "sin": (3, 3)}, r"cos has shape \(1, 3, 3\)"),
+    ({"q_norm": (5,)}, r"q_norm has shape \(5,\): expected \(6,\)"),
+    ({"k_norm": (1, 6)}, r"k_norm has shape \(1, 6\): expected \(6,\)"),
+]
+
+
+@pytest.mark.parametrize("pattern", ["temporal", "spatial"])
+@pytest.mark.parametrize(("given", "says"), BAD_PREPARATION)
+def test_weights_and_tables_that_do_not_fit_are_named_before_a_kernel_reads_them(ops, launches, pattern, given, says):
+    arrays = {name: ops.full(shape, 1.0) for name, shape in given.items()}
+    with pytest.raises(InvalidInputError, match=f"attention_3d: .*{says}"):
+        ops.attention_3d(ops.full((1, 3, 3, 3, 2, 6), 1.0), pattern, **arrays)
+    assert launches == []
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_attention_takes_arrays_as_they_lie_and_masks(ops, launches, dtype):
     packed, packed64 = random(ops, dtype, 2, 7, 3, 2, 8)  # [B, L, 3, H, D], as a layer gives it

@@ -22,6 +22,22 @@ def test_repeated_rows_add_up_in_order(ops, dtype, rows, columns, count):
     np.testing.assert_array_equal(ops.to_numpy(got), want)
 
 
+def test_rows_count_from_the_end_and_those_that_are_not_there_are_dropped(ops):
+    """A device cannot raise; it must not write either. The last is so far out that its key would wrap."""
+    indices = np.array([-1, 3, -4, 0, 5, 2**62 + 1])
+    got = ops.index_add(ops.full((3, 2), 7.0), ops.asarray(indices), ops.full((6, 2), 1.0))
+    np.testing.assert_array_equal(ops.to_numpy(got)[:, 0], [8, 7, 8])
+
+
+@pytest.mark.parametrize(
+    ("indices", "values", "says"),
+    [((2,), (3, 4), r"values has shape \(3, 4\): expected \(2, 4\)"), ((1, 2), (2, 4), r"indices have shape \(1, 2\)")],
+)
+def test_what_does_not_fit_is_named(ops, indices, values, says):
+    with pytest.raises(InvalidInputError, match=f"index_add: {says}"):
+        ops.index_add(ops.full((5, 4), 1.0), ops.full(indices, 0, "int64"), ops.full(values, 1.0))
+
+
 def test_other_rows_are_left_alone_by_infinities(ops):
     values = np.array([[np.inf], [np.nan]], np.float32)
     got = ops.to_numpy(ops.index_add(ops.full((4, 1), 1.0), ops.asarray([2, 0]), ops.asarray(values)))

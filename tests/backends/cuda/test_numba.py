@@ -10,11 +10,12 @@ import pytest
 
 from opensora_backends import cuda_kernels
 from opensora_backends.cuda_doctor import diagnose
-from opensora_core.errors import MissingDependencyError
+from opensora_core.errors import InvalidInputError, MissingDependencyError
 from opensora_kernels import choice
 from opensora_kernels.choice import TORCH, Request, choose
 from opensora_kernels.numba_cuda import simulator
 from tests.backends.cuda.fake import NUMPY, FakeCudaOps, close, fake_libraries, random
+from tests.backends.cuda.test_attention import BAD_PREPARATION
 
 EXTRA = "pip install 'opensora-core[cuda-numba]'"
 assert simulator.ORDERS  # imported first, so that kernels are simulated
@@ -41,6 +42,13 @@ def test_video_tokens_along_time(ops, launches, dtype):
     got = ops.attention_3d(qkv, "temporal", *weights, *tables)
     close(ops, got, NUMPY.attention_3d(qkv64, "temporal", *exact, *tables64), dtype)
     assert launches == []
+
+
+@pytest.mark.parametrize(("given", "says"), BAD_PREPARATION)
+def test_weights_and_tables_that_do_not_fit_are_named(ops, given, says):
+    arrays = {name: ops.full(shape, 1.0) for name, shape in given.items()}
+    with pytest.raises(InvalidInputError, match=f"attention_3d: .*{says}"):
+        ops.attention_3d(ops.full((1, 3, 3, 3, 2, 6), 1.0), "temporal", **arrays)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
