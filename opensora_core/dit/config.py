@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 from ..errors import InvalidInputError
 
@@ -81,12 +81,14 @@ class STDiT3Config:
         return {**asdict(self), "patch_size": list(self.patch_size)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> STDiT3Config:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From a published config.json or `to_dict`; a field that is not known is an error, not ignored."""
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(values) - known - PUBLISHED_ONLY)
         if unknown:
-            raise InvalidInputError(f"unknown STDiT3 config fields {unknown}; known: {sorted(known)}")
+            raise InvalidInputError(
+                f"unknown {cls.__name__.removesuffix('Config')} config fields {unknown}; known: {sorted(known)}"
+            )
         return cls(**{k: v for k, v in values.items() if k in known})
 
 

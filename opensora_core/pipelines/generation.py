@@ -16,7 +16,8 @@ from ..errors import NonFiniteError
 from ..ops import Array, Ops
 from ..random import normal_batch
 from ..schedulers.parametrization import to_velocity
-from ..schedulers.rectified_flow import Step, Velocity, euler, guided
+from ..schedulers.rectified_flow import Velocity, euler, guided
+from ..schedulers.stepping import Step
 from ..schedulers.timesteps import sampling_timesteps
 from .blame import cause_of_non_finite
 from .components import Components

@@ -6,26 +6,17 @@ The velocity points from noise to data, v = x0 - noise, so sampling adds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from ..ops import Array, Ops
+from .stepping import Noise, Step, check_mask, frames
 from .timesteps import NUM_TIMESTEPS
 
 Velocity = Callable[[Array, float, Array | None], Array]
 """velocity(z [B, C, T, H, W], timestep, x_mask [B, T] or None) -> [B, C, T, H, W]"""
-
-
-class Step(NamedTuple):
-    """One finished step of a sampler."""
-
-    number: int  # 0-based
-    timestep: float  # at which the model was asked
-    latents: Array  # after the step
-    denoised: Array  # the model's present guess of the data
 
 
 def add_noise(ops: Ops, x0: Array, noise: Array, t: Array) -> Array:
@@ -68,7 +59,7 @@ def euler(
     z: Array,
     timesteps: Sequence[float],
     mask: NDArray[np.floating] | None = None,
-    noise: Callable[[int], Array] | None = None,
+    noise: Noise | None = None,
 ) -> Iterator[Step]:
     """Integrate the flow from noise to data by Euler's method, first order; yields after every step.
 
@@ -78,7 +69,7 @@ def euler(
     Raises InvalidInputError for a mask of another shape or outside 0 to 1, or when frames enter and there is no noise.
     Source: Open-Sora v1.2 `RFLOW.sample`.
     """
-    _check_mask(mask, (z.shape[0], z.shape[2]))
+    check_mask(mask, (z.shape[0], z.shape[2]))
     noised = None if mask is None else mask == 1
     for i, t in enumerate(timesteps):
         dt = (t - (timesteps[i + 1] if i + 1 < len(timesteps) else 0.0)) / NUM_TIMESTEPS
@@ -94,23 +85,10 @@ def euler(
             if noise is None:
                 raise InvalidInputError(f"frames enter at timestep {t:g} by the mask's edit strength: give `noise`")
             u = t / NUM_TIMESTEPS
-            z = ops.where(_frames(ops, entering), (1.0 - u) * kept + u * noise(i), kept)
+            z = ops.where(frames(ops, entering), (1.0 - u) * kept + u * noise(i), kept)
         noised = active
         v = velocity(z, t, ops.asarray(active))
-        on = _frames(ops, active)
+        on = frames(ops, active)
         denoised = ops.where(on, z + v * (t / NUM_TIMESTEPS), kept)
         z = ops.where(on, z + v * dt, kept)
         yield Step(i, t, z, denoised)
-
-
-def _check_mask(mask: NDArray[np.floating] | None, shape: tuple[int, int]) -> None:
-    if mask is None:
-        return
-    if mask.shape != shape:
-        raise InvalidInputError(f"the mask has shape {mask.shape}; expected one number per sample and frame, {shape}")
-    if not ((mask >= 0) & (mask <= 1)).all():
-        raise InvalidInputError("the mask must lie between 0 (keep the frame) and 1 (generate it)")
-
-
-def _frames(ops: Ops, flags: NDArray[np.bool_]) -> Array:
-    return ops.asarray(flags.reshape(flags.shape[0], 1, flags.shape[1], 1, 1))

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "not compared", "unknown kind", "error"]
-"""not compared: an intermediate that was recorded and is not computed here. error: the set could not be read or run."""
+"""not compared: recorded, but an intermediate that is not computed here, or nothing that half precision could show.
+error: the set could not be read or run."""
 
 _HEADER = ("set", "case", "tensor", "max abs", "rel L2", "recorded", "allowed", "verdict")
 _LONG = 400  # of a note in the table; the JSON has all of it

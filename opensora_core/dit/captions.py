@@ -1,0 +1,38 @@
+"""Steps that all releases of STDiT share: text to keys and values, and tokens back to latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..derived import rearrange
+from ..nn.attention import CrossAttention, KeysValues
+from ..ops import Array, Ops
+from .embedders import CaptionEmbedder, tile_rows
+
+
+class Captions(NamedTuple):
+    """Projected text of every block, computed once per generation."""
+
+    keys_values: tuple[KeysValues, ...]
+    mask: Array | None  # (B, 1, 1, L) booleans
+
+
+def project_captions(
+    ops: Ops, embedder: CaptionEmbedder, layers: Iterable[CrossAttention], y: Array, mask: Array | None
+) -> Captions:
+    """Text features y [B, 1, L, caption], mask [Bm, L] (tiled whole to B rows; None: all tokens) -> Captions."""
+    dtype = embedder.y_embedding.dtype
+    y = ops.astype(ops.reshape(y, (y.shape[0], y.shape[-2], y.shape[-1])), dtype)  # (B, L, caption)
+    text = embedder.y_proj(ops, y)  # (B, L, C)
+    keep = None if mask is None else tile_rows(ops, ops.astype(mask, "bool"), y.shape[0])
+    return Captions(
+        tuple(layer.project_text(ops, text) for layer in layers),
+        None if keep is None else ops.reshape(keep, (y.shape[0], 1, 1, -1)),
+    )
+
+
+def unpatchify(ops: Ops, x: Array, grid: tuple[int, ...], patch: tuple[int, int, int]) -> Array:
+    """Tokens [B, T, S, patch·out] of a grid (T, H, W) -> [B, out, T·pt, H·ph, W·pw]."""
+    pt, ph, pw = patch
+    return rearrange(ops, x, "b t (h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)", h=grid[1], pt=pt, ph=ph, pw=pw)
