@@ -6,7 +6,8 @@
     python benchmarks/gpu_check OUT --train 300        trains the embedded model's recipe for so many seconds at the end
 
 It runs in a checkout, not installed and without a network. It needs numpy, ml_dtypes and cupy, and uses torch,
-hypothesis, pytest, matplotlib and compute-sanitizer where they are there; `--site DIR` adds a folder with packages.
+numba-cuda, hypothesis, pytest, matplotlib and compute-sanitizer where they are there; `--site DIR` adds a folder with
+packages.
 Each step is a process of its own, as a fault of the GPU ends it; one that fails or is late leaves the others alone.
 """
 
@@ -30,6 +31,7 @@ STEPS = {  # seconds each may take on a GPU
     "golden": 60,
     "primitives": 150,
     "kernels": 150,
+    "python_kernels": 150,
     "tier1": 150,
     "suite": 160,
     "timings": 120,
@@ -37,7 +39,7 @@ STEPS = {  # seconds each may take on a GPU
     "sanitizer": 100,
 }
 TOGETHER = (
-    ("environment", "golden", "primitives", "kernels", "tier1", "suite"),
+    ("environment", "golden", "primitives", "kernels", "python_kernels", "tier1", "suite"),
     ("timings",),
     ("stdit3",),
     ("sanitizer",),

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / "gpu_check"
-STEPS = ("environment", "golden", "primitives", "kernels", "tier1", "suite", "timings", "stdit3", "sanitizer")
+STEPS = ("environment", "golden", "primitives", "kernels", "python_kernels")
+STEPS += ("tier1", "suite", "timings", "stdit3", "sanitizer")
 
 
 def gpu_check(out, *arguments, **environment):
@@ -40,6 +41,8 @@ def test_a_dry_run_goes_through_every_step(tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert {name: step["status"] for name, step in summary["steps"].items()} == dict.fromkeys(STEPS, "ok")
     assert found["kernels"]["cases"] >= 20
+    assert found["python_kernels"]["cases"] >= 16
+    assert len(found["python_kernels"]["launched"]) == 8
     assert found["primitives"]["compared"] > 100
     assert "passed" in found["tier1"]["summary"]
     assert found["suite"]["levels"]["ops"].startswith("PASS")
