@@ -6,6 +6,9 @@ command line returns for it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class OpenSoraError(Exception):
     """Base of every error this library raises on purpose."""
@@ -58,3 +61,27 @@ class CancelledError(OpenSoraError):
     """The caller asked a running generation or training to stop."""
 
     exit_code = 130
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or a backend ran out of memory; a backend's own classes are known by name and words."""
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+
+
+@contextmanager
+def memory_as_limit(what: str) -> Iterator[None]:
+    """Raise LimitError, saying what did not fit, where Python, NumPy or a backend runs out of memory."""
+    try:
+        yield
+    except OpenSoraError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise LimitError(
+            f"{what} does not fit into memory ({first}): ask for a smaller size or fewer frames, or free some"
+        ) from error

@@ -81,11 +81,11 @@ class Graph:
     def __init__(self, ops: Any, fun: Callable[..., Any], args: tuple[Any, ...], leaves: list[Any]) -> None:
         xp = self._xp = ops.xp
         self._recording, self._args = Recording(), args  # what is no array of a nest is recorded as it lies, so kept
-        token = _current.set(self._recording)
         self._pool, stream = xp.cuda.MemoryPool(), xp.cuda.Stream(non_blocking=True)
         self._inputs = [x.copy() for x in leaves]
         own = _rebuild(args, iter(self._inputs), xp.ndarray)
         xp.cuda.get_current_stream().synchronize()  # the copies, before another stream reads them
+        token = _current.set(self._recording)
         try:
             with stream, xp.cuda.using_allocator(self._pool.malloc):
                 fun(*own)  # rehearsal: compiles kernels, uploads tables

@@ -37,7 +37,7 @@ def limit_from_environment(lib: Libraries) -> None:
         set_limit(lib, text)
 
 
-def out_of_memory(lib: Libraries, op: str, error: MemoryError) -> str:
+def out_of_memory(lib: Libraries, op: str, error: Exception) -> str:
     """Say how much was asked for, how much there is, and what to do."""
     free, total = lib.xp.cuda.runtime.memGetInfo()
     pool = lib.xp.get_default_memory_pool()

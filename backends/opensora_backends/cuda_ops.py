@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from opensora_core.errors import InvalidInputError, LimitError, OpenSoraError
+from opensora_core.errors import InvalidInputError, LimitError, OpenSoraError, is_out_of_memory
 from opensora_core.ops import FUSED, PATTERNS, PRIMITIVES, Array, Function, Ops, Pattern
 from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.activations import ActivationKernels
@@ -24,6 +24,7 @@ from .cuda_memory import limit_from_environment, out_of_memory, set_limit
 
 WARM_HEAD_DIMS = (64, 72, 128)
 WARM_WIDTH = 1152
+PROGRAMS = ("value_and_grad", "compile")  # run functions of the caller, whose own errors pass
 WARM_SIZES = ((2, 2), (17, 2))  # frames, patches: one for each tile of the temporal kernel
 
 
@@ -119,11 +120,12 @@ class CudaOps(GradientsByKernels, FusedByKernels):
 
     def compile(self, fun: Function) -> Function:
         recorded: Any = compiled(self, fun)
-        return recorded
+        guarded = _guarded("compile", lambda _, *args: recorded(*args))
+        return functools.wraps(fun)(functools.partial(guarded, self))
 
 
 def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the method, with what CUDA raises turned into this library's errors."""
+    """Return the method, with what CUDA and kernels raise turned into this library's errors."""
 
     @functools.wraps(method)
     def call(self: CudaOps, *args: Any, **kwargs: Any) -> Any:
@@ -131,14 +133,16 @@ def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *args, **kwargs)
         except OpenSoraError:
             raise
-        except MemoryError as error:
-            raise LimitError(out_of_memory(self._lib, name, error)) from error
-        except ValueError as error:
-            raise InvalidInputError(f"{name}: {error}") from error
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise LimitError(out_of_memory(self._lib, name, error)) from error
+            if isinstance(error, ValueError) and name not in PROGRAMS:
+                raise InvalidInputError(f"{name}: {error}") from error
+            raise
 
     return call
 
 
-for _name in (*PRIMITIVES, *FUSED):
-    if (_method := getattr(CudaOps, _name)) is not getattr(Ops, _name):
+for _name in (*PRIMITIVES, *FUSED, "with_gradient"):
+    if (_method := getattr(CudaOps, _name)) is not getattr(Ops, _name, None) or _name in PROGRAMS:
         setattr(CudaOps, _name, _guarded(_name, _method))

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import OpenSoraError
+from ..errors import OpenSoraError, is_out_of_memory
 from .screen import write_json
 
 OUT_OF_MEMORY, INTERRUPTED = 4, 130
@@ -72,14 +72,6 @@ def explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         return _os_error(error)
     return 1, f"internal error, {type(error).__name__}: {error}\n  --debug shows where; please report it"
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, NumPy or a backend ran out of memory; a backend's own classes are known by name and words."""
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
-        return True
-    words = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
 
 
 def _usage(error: Any) -> tuple[int, str]:

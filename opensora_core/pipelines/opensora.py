@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 
 from ..checks import one_of, whole
 from ..dit.stdit3 import STDiT3
-from ..errors import CancelledError, InvalidInputError, OpenSoraError
+from ..errors import CancelledError, InvalidInputError, OpenSoraError, memory_as_limit
 from ..media.video import Video
 from .explainable import Explainable
 from .generation import CheckFinite
@@ -118,14 +118,15 @@ class OpenSora(Explainable):
             redraw_given=image is not None,
             check_finite=check_finite,
         )
-        for item in steps:
-            if isinstance(item, Progress):
-                _tell(callback_on_step_end, self, item)
-                yield item
-            else:
-                made_by = {"prompt": prompt, "backend": self.ops.name, "dtype": self.ops.dtype}
-                negative = {} if negative_prompt is None else {"negative_prompt": negative_prompt}
-                yield Video(item, request.fps, {**request.settings(), **made_by, **negative})
+        with memory_as_limit("the generation"):
+            for item in steps:
+                if isinstance(item, Progress):
+                    _tell(callback_on_step_end, self, item)
+                    yield item
+                else:
+                    made_by = {"prompt": prompt, "backend": self.ops.name, "dtype": self.ops.dtype}
+                    negative = {} if negative_prompt is None else {"negative_prompt": negative_prompt}
+                    yield Video(item, request.fps, {**request.settings(), **made_by, **negative})
 
     # ------------------------------------------------------------------ speed
 

@@ -276,3 +276,15 @@ def test_a_backend_may_be_an_instance():
     model = OpenSora(NANO, backend=ops)
     assert model.ops is ops
     assert model.metadata["dtype"] == "float64"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 9 TiB")])
+def test_an_operator_that_finds_no_memory_is_a_limit_of_the_generation(monkeypatch, error):
+    model = make("numpy")
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(STDiT3, "denoise", fail)
+    with pytest.raises(LimitError, match=r"the generation does not fit into memory \((CUDA|MemoryError).*smaller size"):
+        model.generate_from_text(PROMPT)

@@ -126,6 +126,44 @@ def test_running_out_of_memory_says_how_much_was_asked_and_how_much_there_is(ops
         ops.full((1024,), 1.0)
 
 
+def an_operator_in_a_loss(ops, x):
+    ops.limit_memory("8")
+    ops.value_and_grad(lambda tape, p: tape.sum(p["x"]) + (x * x)[0, 0], {"x": x})
+
+
+def a_map_back(ops, x):
+    def loss(tape, p):
+        attended = tape.sum(tape.attention(*3 * [p["x"]]))
+        ops.limit_memory("8")
+        return attended
+
+    ops.value_and_grad(loss, {"x": x})
+
+
+def an_op_for_the_tape(ops, x):
+    ops.limit_memory("8")
+    ops.with_gradient("attention", (x, x, x, None, None))
+
+
+def a_compiled_function(ops, x):
+    ops.limit_memory("8")
+    ops.compile(lambda a: a)(x)
+
+
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        (an_operator_in_a_loss, "value_and_grad"),
+        (a_map_back, "value_and_grad"),
+        (an_op_for_the_tape, "with_gradient"),
+        (a_compiled_function, "compile"),
+    ],
+)
+def test_programs_that_run_out_of_memory_say_so_as_ops_do(ops, program, name):
+    with pytest.raises(LimitError, match=f"^{name} does not fit into the GPU: out of memory allocating"):
+        program(ops, ops.full((4, 6), 1.0))
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("8GiB", 2**33), ("8g", 2**33), ("1.5M", 3 * 2**19), ("4096", 4096), ("50%", 2**33), ("7 kb", 7168)],
