@@ -25,12 +25,15 @@ class Backend:
     device: str = "cpu"  # where it computes unless told
     doctor: str | None = None  # "module:function" that yields (name, "ok" or "warn", text, remedy) of what it needs
     kernels: str | None = None  # "module:function" that yields rows of what serves which op
+    team: str | None = None  # "module:Class" of processes that train together, see `training.team`
 
 
 BUILTIN = {
     "numpy": Backend("opensora_backends.numpy_ops:NumpyOps"),
     "numba": Backend("opensora_backends.numba_ops:NumbaOps", "numba", "numba"),
-    "torch": Backend("opensora_backends.torch_ops:TorchOps", "torch", "torch"),
+    "torch": Backend(
+        "opensora_backends.torch_ops:TorchOps", "torch", "torch", team="opensora_backends.torch_team:TorchTeam"
+    ),
     "cuda": Backend(
         "opensora_backends.cuda_ops:CudaOps",
         requires="cupy",

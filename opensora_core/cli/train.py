@@ -63,16 +63,24 @@ def train(
 
     Example: opensora train --config recipe.toml --output runs/a --minutes 30 --backend torch
     """
+    from ..training.team import join
+
     ops = backend.ops(screen, "float32")
     parts = {"init": init, "text_encoder": text_encoder, "codec": codec}
-    options = {"compile": compile, "workers": workers, "keep": keep, "cache": cache}
+    options: dict[str, Any] = {"compile": compile, "workers": workers, "keep": keep, "cache": cache}
     options["cache_bytes"] = int(cache_gb * 1e9)
+    team = join(ops)
+    options["team"] = team
+    screen.quiet = screen.quiet or team.rank > 0
     run = _open(ops, config, output, resume, parts, warm_start, options)
     files = run.trainer.files
     start, first = time.perf_counter(), run.step
-    with _curves(run, output / "tensorboard") if tensorboard else nullcontext():
+    with _curves(run, output / "tensorboard") if tensorboard and not team.rank else nullcontext():
         loss, samples = _train(screen, run, None if minutes is None else minutes * 60)
     seconds = time.perf_counter() - start
+    team.leave()
+    if team.rank:
+        return
     model = run.export()
     if export is not None:
         run.export(export, dtype=export_dtype)

@@ -19,6 +19,7 @@ from ..training.checkpoints import KEEP
 from ..training.datasets.cache import DEFAULT_BYTES, ArrayCache
 from ..training.datasets.files import Encoders, TrainingFiles
 from ..training.recipe import Recipe
+from ..training.team import Team
 from ..training.trainer import Trainer
 from ..training.validation import held_out
 from .config import OpenSoraConfig
@@ -37,10 +38,12 @@ def make_trainer(
     cache_bytes: int = DEFAULT_BYTES,
     workers: int = 1,
     keep: int = KEEP,
+    team: Team | None = None,
 ) -> Trainer:
     """Return a Trainer of a new denoiser for a model's text encoder, vocabulary and autoencoder, on its backend.
 
-    With `lora` in the recipe it trains adapters of the model's own denoiser, which must be the recipe's.
+    With `lora` in the recipe it trains adapters of the model's own denoiser, which must be the recipe's. `team`: the
+    processes that train together, from `training.team.join`; all call this alike.
 
     Clips are encoded by NumPy, ahead of the step that needs them, by as many threads as there are `workers`. What is
     made of files is kept in `cache`, by default `folder/cache`, up to `cache_bytes`. Of the checkpoints in `folder` the
@@ -69,11 +72,12 @@ def make_trainer(
         workers,
         keep,
         held_out_files,
+        team,
     )
     if recipe.lora is not None:
         trainer.start_from(state_dict(parts.denoiser))
-    if recipe.samples is not None and folder is not None:
-        sheets = SampleSheets(recipe.samples, lambda: trained_model(model, trainer), folder / "samples")
+    if recipe.samples is not None and trainer.folder is not None:
+        sheets = SampleSheets(recipe.samples, lambda: trained_model(model, trainer), trainer.folder / "samples")
         trainer.callbacks.append(sheets)
     return trainer
 

@@ -86,7 +86,10 @@ class Run:
         return run
 
     def _prepare(self, recipe: Path, new_base: bool) -> None:
-        """Make the folder self-contained."""
+        """Make the folder self-contained; the first process of a team does."""
+        self.trainer.team.barrier()  # all have looked at the folder, and read what they need
+        if self.trainer.team.rank:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         if recipe != self.folder / RECIPE:
             with atomic_file(self.folder / RECIPE) as temporary:

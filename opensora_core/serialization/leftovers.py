@@ -31,8 +31,9 @@ def put_back(folder: Path) -> list[Path]:
     for path, name in _matches(folder, _ASIDE):
         target = folder / name.group(1)
         if not target.exists():
-            path.rename(target)
-            restored.append(target)
+            with contextlib.suppress(FileNotFoundError):  # another process of a team was faster
+                path.rename(target)
+                restored.append(target)
     return restored
 
 

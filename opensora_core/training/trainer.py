@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from .objective import training_loss
 from .optimizer import ema_update, is_finite
 from .parts import learned
 from .recipe import Recipe
+from .team import Team
 from .validation import held_out, losses
 
 
@@ -62,6 +64,7 @@ class Trainer:
         workers: threads that prepare batches; how many changes nothing but the time.
         keep: how many checkpoints stay, the newest ones.
         held_out_files: of the recipe's validation, if it is on files.
+        team: the processes that train together, this one among them.
 
     Attributes:
         state: all that a run needs to go on.
@@ -81,8 +84,13 @@ class Trainer:
         workers: int = 1,
         keep: int = KEEP,
         held_out_files: TrainingFiles | None = None,
+        team: Team | None = None,
     ) -> None:
-        self.ops, self.recipe, self.folder = ops, recipe, folder
+        self.team = team or Team()
+        self.team.check(recipe)
+        self.ops, self.recipe = ops, recipe
+        self.folder = None if self.team.rank else folder  # which only the first process writes to
+        self._checkpoints = folder
         self.files, self.workers = files, whole("workers", workers, 1)
         self._keep = whole("keep", keep, 1)
         if files is None and any(stage.data is not None for stage in recipe.stages):
@@ -97,6 +105,7 @@ class Trainer:
         if recipe.lora is not None:
             self._template, train = with_adapters(self._template, recipe.lora, init), ADAPTERS
         self._learned = learned(train, recipe.frozen, list(state_dict(self._template)))
+        self._optimizer = self.team.optimizer(recipe.optimizer)
         self._loss = ops.compile(training_loss) if compile else training_loss
         self._base: dict[str, Array] = {}  # what adapters adapt; no part of the state, for it never changes
         self.state = self._fresh_state(state_dict(self._template))
@@ -108,7 +117,7 @@ class Trainer:
             rest = {name: p for name, p in params.items() if name not in self._learned}
             self._base = {name: self.ops.astype(p, self.recipe.precision) for name, p in rest.items()}
             params = trained
-        return TrainState(0, params, dict(params), self.recipe.optimizer.init(self.ops, trained))
+        return TrainState(0, params, dict(params), self._optimizer.init(self.ops, trained))
 
     def start_from(self, weights: Mapping[str, Array]) -> None:
         """Begin with these weights of a denoiser instead of random ones; WeightsError if they are not the recipe's."""
@@ -127,6 +136,7 @@ class Trainer:
         total = self.recipe.total_steps
         if self.folder is not None:
             remove_leftovers(self.folder)
+        may_save = True
         batches = prefetch(self.batch, first, total, workers=self.workers)
         try:
             for batch in batches:
@@ -141,16 +151,19 @@ class Trainer:
                 self.state = state
                 for callback in self.callbacks:
                     callback(progress)
-                if now - saved > checkpoint_every:
+                if self.team.any(now - saved > checkpoint_every):
                     self.save()
                     saved, saved_step = now, self.state.step
                 yield progress
-                if seconds is not None and now - start > seconds:
+                if seconds is not None and self.team.any(now - start > seconds):
                     return
+        except Exception as error:  # of this process alone, which cannot save without the others
+            may_save = self.team.size == 1 or isinstance(error, NonFiniteError)
+            raise
         finally:
             batches.close()
             self._shorten_log()
-            if self.state.step > saved_step:
+            if may_save and self.state.step > saved_step:
                 self.save()
 
     def fit(
@@ -210,14 +223,17 @@ class Trainer:
         """The state after one optimizer step on the batch, and the loss."""
         ops, state = self.ops, self.state
         stage, local = self.recipe.locate(state.step)
+        where = f"stage {stage.name!r}"
         trained = {name: p for name, p in state.params.items() if name in self._learned}
-        value, grads = self._gradients(batch, trained)
-        rate, adam = stage.rate(local), self.recipe.optimizer
+        mine = replace(batch, arrays=self.team.rows(batch.arrays, where))
+        value, grads = self._gradients(mine, trained)
+        value = self.team.mean(value)
+        rate, adam = stage.rate(local), self._optimizer
         params, moments = adam.update(ops, trained, grads, state.moments, state.step + 1, rate)
-        if not np.isfinite(value) or not is_finite(ops, moments):
+        if not np.isfinite(value) or self.team.any(not is_finite(ops, moments)):
             raise NonFiniteError(
                 f"the training loss is {value} or a gradient of it is not finite at step {state.step + 1}, "
-                f"stage {stage.name!r}; lower the learning_rate or choose precision float32"
+                f"{where}; lower the learning_rate or choose precision float32"
                 + (f". Files of the batch: {', '.join(batch.files)}" if batch.files else "")
             )
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
@@ -274,10 +290,18 @@ class Trainer:
         return rebuild(self._template, {**self._base, **(self.state.ema if ema else self.state.params)})
 
     def save(self) -> Path | None:
-        """Write a checkpoint into the folder, if there is one."""
+        """Write a checkpoint into the folder, if there is one; of a team, which all do together, the first writes."""
+        if self._checkpoints is None:
+            return None
+        state = self._whole_state()
         if self.folder is None:
             return None
-        return save_checkpoint(self.ops, self.folder, self.state, recipe=self.recipe, keep=self._keep)
+        return save_checkpoint(self.ops, self.folder, state, recipe=self.recipe, keep=self._keep)
+
+    def _whole_state(self) -> TrainState:
+        """The state without a trace of how many processes share it."""
+        count = sum(math.prod(p.shape) for name, p in self.state.params.items() if name in self._learned)
+        return self.state._replace(moments=self.team.whole(self.ops, self.state.moments, count))
 
     def resume(self) -> int:
         """Continue from the newest whole checkpoint in the folder, if any; returns the number of finished steps.
@@ -286,11 +310,11 @@ class Trainer:
         with a CheckpointWarning, and what the log says of steps that are done again is taken out of it. Where the
         recipe is not the checkpoint's, a CheckpointWarning says in what, or an InvalidInputError if it cannot be.
         """
-        if self.folder is None:
+        if self._checkpoints is None:
             return self.state.step
-        found = latest_checkpoint(self.ops, self.folder, self.state, self.recipe)
+        found = latest_checkpoint(self.ops, self._checkpoints, self._whole_state(), self.recipe)
         if found is not None:
-            self.state = found
+            self.state = found._replace(moments=self.team.share(self.ops, found.moments))
         self._shorten_log()
         return self.state.step
 
