@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dit.stdit import BUFFERS, STDiT, STDiTConfig
+from ..dit.stdit2 import STDiT2, STDiT2Config, VideoSize
 from ..module import to_backend
 from ..nn.init import ShapeInit
 from ..ops import HALF, Array, Ops
@@ -25,6 +26,7 @@ from .produced import Produced
 Inputs = Mapping[str, NDArray[Any]]
 Network = Callable[[Array, Array, Array | None], Array]
 """network(x [B, C, T, H, W], timestep [B], x_mask [B, T] or None) -> [B, 2C, T, H, W]"""
+Denoiser = STDiT | STDiT2
 Seen = dict[str, list[NDArray[Any]]]
 
 
@@ -49,7 +51,7 @@ def iddpm_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
 
 
 def _trajectory(
-    golden: GoldenSet, case: GoldenCase, ops: Ops, model: STDiT, inputs: Inputs
+    golden: GoldenSet, case: GoldenCase, ops: Ops, model: Denoiser, inputs: Inputs
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     seen: Seen = {"z": [], "time": [], "x_mask": []}
     guided = case.args["cfg"] != 1.0
@@ -83,7 +85,7 @@ def _sample(
 
 
 def _losses(
-    golden: GoldenSet, case: GoldenCase, ops: Ops, model: STDiT, inputs: Inputs
+    golden: GoldenSet, case: GoldenCase, ops: Ops, model: Denoiser, inputs: Inputs
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     tables, steps = _tables(golden, ops, ""), inputs["t"]
     x0, noise = bring(ops, inputs["x"]), bring(ops, inputs["noise"])
@@ -95,19 +97,25 @@ def _losses(
         yield f"out/{name}", ops.to_numpy(value)
 
 
-def _load(golden: GoldenSet, ops: Ops) -> STDiT:
+def _load(golden: GoldenSet, ops: Ops) -> Denoiser:
+    """The denoiser of the release with the recorded weights."""
     weights = {name: w for name, w in golden.weights().items() if name not in BUFFERS}
-    return to_backend(ops, fill(STDiT.create(STDiTConfig.from_dict(golden.config), ShapeInit()), weights))
+    if golden.version == "v1.0":
+        return to_backend(ops, fill(STDiT.create(STDiTConfig.from_dict(golden.config), ShapeInit()), weights))
+    return to_backend(ops, fill(STDiT2.create(STDiT2Config.from_dict(golden.config), ShapeInit()), weights))
 
 
-def _network(ops: Ops, model: STDiT, case: GoldenCase, inputs: Inputs, guided: bool) -> Network:
+def _network(ops: Ops, model: Denoiser, case: GoldenCase, inputs: Inputs, guided: bool) -> Network:
     """The denoiser with the text of a case, encoded once; guided: with the empty caption in a second half of rows."""
     y = bring(ops, inputs["y"])
     if guided:
         null = ops.astype(model.y_embedder.y_embedding, y.dtype)
         y = ops.concat([y, ops.broadcast_to(ops.reshape(null, (1, 1, *null.shape)), y.shape)], axis=0)
     text = model.encode_text(ops, y, bring(ops, inputs["text_mask"]))
-    return lambda x, timestep, x_mask: model.denoise(ops, x, timestep, text)
+    if isinstance(model, STDiT):
+        return lambda x, timestep, x_mask: model.denoise(ops, x, timestep, text)
+    size = VideoSize(*(float(case.args[name]) for name in VideoSize._fields))
+    return lambda x, timestep, x_mask: model.denoise(ops, x, timestep, text, size, x_mask)
 
 
 def _predictor(ops: Ops, network: Network, seen: Seen) -> Predict:

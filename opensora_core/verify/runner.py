@@ -33,7 +33,7 @@ KINDS: dict[str, Kind] = {
     "iddpm_sample": iddpm_sample,
 }
 
-VERSIONS = {"iddpm_tables": ("v1.0", "v1.1"), "iddpm_sample": ("v1.0",)}  # of the official code
+VERSIONS = {"iddpm_tables": ("v1.0", "v1.1"), "iddpm_sample": ("v1.0", "v1.1")}  # of the official code
 DEFAULT_VERSIONS = ("v1.2",)
 
 
