@@ -97,9 +97,10 @@ class FusedByKernels(CudaPrimitives):
         self._same_device("conv", x, *given)
         n = x.ndim - 2
         steps, border = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
-        fits = 1 <= n <= 3 and min(out_sizes(x.shape, weight.shape, steps, border)) > 0 and x.size and weight.size
-        largest = max(math.prod(a.shape[1:]) for a in (x, weight))
-        if not (fits and self._chosen("conv", x, *given, length=largest)):
+        sizes, channels = out_sizes(x.shape, weight.shape, steps, border), weight.shape[0]
+        fits = 1 <= n <= 3 and min(sizes) > 0 and x.size and weight.size
+        largest = max(math.prod(shape) for shape in (x.shape[1:], weight.shape[1:], (channels, *sizes)))
+        if not (fits and self._chosen("conv", x, *given, length=largest, across=channels)):
             return super().conv(x, weight, bias, stride, padding)
         return self._conv.conv(x, weight, bias, steps, border)
 
@@ -134,7 +135,7 @@ class FusedByKernels(CudaPrimitives):
         """Whether a kernel takes groups of x's channels and vectors of all channels, all of one dtype."""
         given = [a for a in vectors if a is not None]
         self._same_device(op, x, *given)
-        return self._chosen(op, x, *given, length=math.prod(x.shape[1:]) // groups)
+        return self._chosen(op, x, *given, length=math.prod(x.shape[1:]) // groups, across=groups)
 
     def _chosen(self, op: str, *arrays: Array, **layout: Any) -> bool:
         """Whether there is a kernel for arrays of these dtypes, which must be one."""

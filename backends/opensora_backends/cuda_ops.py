@@ -109,9 +109,9 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         sin: Array | None = None,
     ) -> Array:
         self._same_device("attention_3d", qkv, *(x for x in (q_norm, k_norm, cos, sin) if x is not None))
-        _, T, S, _, _, D = qkv.shape
+        _, T, S, _, H, D = qkv.shape
         length = {"temporal": T, "spatial": S}.get(pattern, T * S)
-        layout = {"head_dim": D, "length": length, "pattern": pattern, "torch": capturing() is None}
+        layout = {"head_dim": D, "length": length, "across": H, "pattern": pattern, "torch": capturing() is None}
         if pattern in PATTERNS and self._kernels.choose("attention_3d", self.dtype_name(qkv), **layout).kernel:
             return self._attention.attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)
         return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .cuda.launching import MOST_ACROSS
+
 HALF = ("float16", "bfloat16")
 FLOATING = ("float32", *HALF)
 DTYPES = ("float64", *FLOATING)
@@ -27,6 +29,7 @@ TORCH = "torch SDPA through DLPack"
 class Request:
     """What is asked of an op. arch: compute capability, 90 for 9.0. length: of the attended axis, or of the keys.
 
+    across: what the second axis of a grid counts, which is short: heads of `attention_3d`, output channels, groups.
     torch: whether Torch is there, on the same GPU. numba: whether kernels in Python come first, and Torch not at all.
     head_dim is None for ops without heads.
     """
@@ -37,6 +40,7 @@ class Request:
     pattern: str | None = None
     head_dim: int | None = None
     length: int | None = None
+    across: int | None = None
     masked: bool = False
     torch: bool = False
     numba: bool = False
@@ -56,6 +60,7 @@ class Kernel:
     patterns: tuple[str, ...] | None = None
     longest: int | None = None
     largest: int | None = None  # length times head dim
+    most_across: int | None = None
     masks: bool = True
 
     def refusal(self, request: Request) -> str | None:
@@ -76,6 +81,8 @@ class Kernel:
         size = (request.length or 0) * (request.head_dim or 0)
         if self.largest and size > self.largest:
             return f"length {request.length} times head dim {request.head_dim} is above {self.largest}"
+        if self.most_across and request.across is not None and request.across > self.most_across:
+            return f"{request.across} heads, channels or groups are above {self.most_across}"
         return "it takes no mask" if request.masked and not self.masks else None
 
 
@@ -90,13 +97,14 @@ class Choice:
 
 TENSOR_CORES: dict[str, Any] = {"dtypes": HALF, "head_dims": HEAD_DIMS, "multiple": 8}
 PLAIN: dict[str, Any] = {"head_dims": HEAD_DIMS}
-ALONG_TIME: dict[str, Any] = {"patterns": ("temporal",), "longest": 32}
+HEADS: dict[str, Any] = {"most_across": MOST_ACROSS}
+ALONG_TIME: dict[str, Any] = {"patterns": ("temporal",), "longest": 32, **HEADS}
 
 KERNELS = (  # of one op in the order of preference
     Kernel("temporal_attention", "attention_3d", "temporal_attention.cu", **TENSOR_CORES, **ALONG_TIME),
     Kernel("temporal_attention_plain", "attention_3d", "temporal_attention.cu", **PLAIN, **ALONG_TIME),
-    Kernel("flash_attention", "attention_3d", "flash_attention.cu", **TENSOR_CORES),
-    Kernel("flash_attention_plain", "attention_3d", "flash_attention.cu", **PLAIN),
+    Kernel("flash_attention", "attention_3d", "flash_attention.cu", **TENSOR_CORES, **HEADS),
+    Kernel("flash_attention_plain", "attention_3d", "flash_attention.cu", **PLAIN, **HEADS),
     Kernel("flash_attention", "attention", "flash_attention.cu", **TENSOR_CORES),
     Kernel("flash_attention_plain", "attention", "flash_attention.cu", **PLAIN),
     Kernel("attention_backward", "attention gradient", "attention_backward.cu", **TENSOR_CORES),
@@ -108,7 +116,7 @@ KERNELS = (  # of one op in the order of preference
     Kernel("softmax", "softmax", "softmax.cu"),
     *(Kernel("qk_norm_rope", op, "qk_norm_rope.cu") for op in ("rotary", "rms_norm_rotary")),
     Kernel("adamw", "adamw_step", "adamw.cu"),
-    Kernel("conv3d", "conv", "conv3d.cu", longest=2**30),
+    Kernel("conv3d", "conv", "conv3d.cu", longest=2**30, most_across=64 * MOST_ACROSS),
     *(
         Kernel("modulate_backward", f"{op} gradient", "modulate_backward.cu", longest=12672)
         for op in ("layer_norm", "rms_norm", "modulate")
@@ -134,12 +142,12 @@ NUMBA = (  # kernels in Python; 48 KiB of shared memory hold three times length 
     *(Kernel("numba normalise", op, "norm_kernel.py", **READABLE) for op in ("layer_norm", "rms_norm", "modulate")),
     Kernel("numba gated_residual", "gated_residual", "norm_kernel.py", **READABLE),
     *(
-        Kernel("numba group_norm_silu", op, "norm_kernel.py", **READABLE, longest=2**30 - 1)
+        Kernel("numba group_norm_silu", op, "norm_kernel.py", **READABLE, longest=2**30 - 1, most_across=MOST_ACROSS)
         for op in ("group_norm", "group_norm_silu")
     ),
     *(Kernel("numba qk_norm_rope", op, "rotary_kernel.py", **READABLE) for op in ("rotary", "rms_norm_rotary")),
     Kernel("numba adamw", "adamw_step", "adamw_kernel.py", **READABLE),
-    Kernel("numba conv3d", "conv", "conv_kernel.py", **READABLE, longest=2**30),
+    Kernel("numba conv3d", "conv", "conv_kernel.py", **READABLE, longest=2**30, most_across=MOST_ACROSS),
 )
 
 

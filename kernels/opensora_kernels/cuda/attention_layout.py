@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .launching import ceil_div, dense_rows, element_strides
+from .launching import MOST_ACROSS, ceil_div, dense_rows, element_strides
 
 HEAD_DIMS = range(1, 257)
 
@@ -64,9 +64,14 @@ def pick(values: tuple[int, ...], at: tuple[int, int, int, int]) -> tuple[int, i
 
 
 def three(lead: tuple[int, ...]) -> tuple[int, int, int]:
-    """Leading axes as (outer, inner, heads): the last are the heads, and what is between the first and it is inner."""
+    """Leading axes as (outer, inner, heads): the last are the heads, and what is between the first and it is inner.
+
+    Heads are the second axis of a grid: a last axis too long for it, and one that has none before it, are no heads.
+    """
     if len(lead) < 2:
-        return 1, 1, math.prod(lead)
+        return math.prod(lead), 1, 1
+    if lead[-1] > MOST_ACROSS:
+        return lead[0], math.prod(lead[1:]), 1
     return lead[0], math.prod(lead[1:-1]), lead[-1]
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .launching import GetKernel, ceil_div, fitted, launch
+from .launching import MOST_ACROSS, GetKernel, ceil_div, fitted, launch
 
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int", "int64": "long long"}
 BLOCK = 128
-MOST_BLOCKS = 65535  # along the second axis of a grid
 
 
 def index_add(xp: Any, get_kernel: GetKernel, out: Any, indices: Any, values: Any) -> None:
@@ -36,6 +35,6 @@ def index_add(xp: Any, get_kernel: GetKernel, out: Any, indices: Any, values: An
         (places < 0) | (places > rows), rows, places
     )  # none of ours, and so sorted to the end, where the kernel stops
     keys = xp.sort(places * count + xp.arange(count))
-    grid = (ceil_div(columns, BLOCK), min(count, MOST_BLOCKS))
+    grid = (ceil_div(columns, BLOCK), min(count, MOST_ACROSS))
     args = (keys, values, out, *map(np.int64, (count, rows, columns)))
     launch(get_kernel("index_add.cu", f"index_add<{C_TYPES[out.dtype.name]}>"), grid, (BLOCK,), args)

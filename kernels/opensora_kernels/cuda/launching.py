@@ -13,6 +13,7 @@ C_TYPES = {"float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"}
 NULL = np.uintp(0)
 WITHOUT_ASKING = 48 << 10  # bytes of shared memory a kernel may have unless its limit is raised
 EVERY_GPU = 99 << 10  # bytes of shared memory a block may have on every GPU from sm_80 on
+MOST_ACROSS = 65535  # blocks along a grid's second axis
 
 Kernel = Any  # what cupy.RawModule.get_function returns
 GetKernel = Callable[[str, str], Kernel]

@@ -36,7 +36,7 @@ class NumbaAttention(AttentionKernels):
     ) -> Any:
         """See `AttentionKernels.attention_3d`."""
         B, T, S, _, H, D = qkv.shape
-        served = numba_serves("attention_3d", qkv.dtype.name, pattern=pattern, head_dim=D, length=T)
+        served = numba_serves("attention_3d", qkv.dtype.name, pattern=pattern, head_dim=D, length=T, across=H)
         if not (served and qkv.size):
             return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin, eps)
         weights, normed = _norm_weights(self.xp, q_norm, k_norm, D, qkv.dtype)
@@ -69,7 +69,7 @@ class NumbaAttention(AttentionKernels):
         rows = [dense(self.xp, x, (*lead, n, D)).reshape((N, n, D)) for x, n in ((q, L), (k, M), (v, M))]
         out = self.xp.empty((N, L, D), q.dtype)
         factor = np.float32(D**-0.5 if scale is None else scale)
-        self.launch(self.xp, flash_attention(D), (ceil_div(L, THREADS), N), THREADS, (*rows, out, factor))
+        self.launch(self.xp, flash_attention(D), (N, ceil_div(L, THREADS)), THREADS, (*rows, out, factor))
         return out.reshape((*lead, L, D))
 
 

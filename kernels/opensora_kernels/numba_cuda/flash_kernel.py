@@ -15,8 +15,8 @@ def flash_attention(D):
 
     @cuda.jit
     def flash(q, k, v, out, scale):
-        """q [N, L, D], k and v [N, M, D] -> out [N, L, D]. A thread is a query; grid: (tiles of 32 queries, N)."""
-        n, query, thread = cuda.blockIdx.y, cuda.blockIdx.x * THREADS + cuda.threadIdx.x, cuda.threadIdx.x
+        """q [N, L, D], k and v [N, M, D] -> out [N, L, D]. A thread is a query; grid: (N, tiles of 32 queries)."""
+        n, query, thread = cuda.blockIdx.x, cuda.blockIdx.y * THREADS + cuda.threadIdx.x, cuda.threadIdx.x
         L, M = q.shape[1], k.shape[1]
         tile_k = cuda.shared.array((KEYS, D), float32)
         tile_v = cuda.shared.array((KEYS, D), float32)

@@ -8,6 +8,7 @@ import pytest
 from opensora_backends.cuda_kernels import Kernels
 from opensora_core.errors import InvalidInputError
 from opensora_kernels.choice import TORCH, Choice
+from opensora_kernels.cuda import attention, attention_layout
 from tests.backends.cuda.fake import NUMPY, FakeCudaOps, close, fake_libraries, random
 
 
@@ -71,6 +72,21 @@ def test_attention_takes_arrays_as_they_lie_and_masks(ops, launches, dtype):
     got = ops.attention(q, k, v, mask=ops.asarray(mask), scale=0.5)
     close(ops, got, NUMPY.attention(q64, k64, v64, mask=mask, scale=0.5), dtype)
     assert len(launches) == 1
+
+
+@pytest.mark.parametrize("lead", [(5,), (2, 3), (2, 2, 3)])
+def test_leading_axes_too_long_for_heads_are_none(ops, monkeypatch, lead):
+    """A grid's second axis counts heads, and takes 65535: as if two were the most, no launch may have more."""
+    monkeypatch.setattr(attention_layout, "MOST_ACROSS", 2)
+    seen, launch = [], attention.launch
+    monkeypatch.setattr(
+        attention, "launch", lambda kernel, grid, *rest: (seen.append(grid), launch(kernel, grid, *rest))
+    )
+    (q, q64), (k, k64), (v, v64) = (random(ops, "float32", *lead, 3, 6, seed=s) for s in range(3))
+    mask = np.random.default_rng(0).random((*lead, 3, 3)) < 0.7
+    close(ops, ops.attention(q, k, v, ops.asarray(mask)), NUMPY.attention(q64, k64, v64, mask), "float32")
+    assert [grid[1] for grid in seen] == [1]
+    assert attention_layout.three((70000,)) == (70000, 1, 1)
 
 
 @pytest.mark.parametrize("how", ["reversed", "every other", "transposed", "read-only"])

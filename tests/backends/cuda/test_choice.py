@@ -44,6 +44,8 @@ def test_the_first_kernel_that_can_serves(request_, kernel):
         ),
         ({"op": "attention", "head_dim": 0}, ["flash_attention: head dim 0 is outside 1..256"]),
         ({"arch": 75}, ["flash_attention: compute capability 7.5 is older than 8.0"]),
+        ({"across": 65536}, ["flash_attention: 65536 heads, channels or groups are above 65535"]),
+        ({"op": "conv", "across": 64 * 65535 + 1}, ["conv3d: 4194241 heads, channels or groups are above 4194240"]),
         ({"op": "unheard_of"}, ["there is no kernel for unheard_of"]),
     ],
 )

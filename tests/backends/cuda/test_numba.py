@@ -14,6 +14,7 @@ from opensora_core.errors import InvalidInputError, MissingDependencyError
 from opensora_kernels import choice
 from opensora_kernels.choice import TORCH, Request, choose
 from opensora_kernels.numba_cuda import simulator
+from opensora_kernels.numba_cuda.attention import NumbaAttention
 from tests.backends.cuda.fake import NUMPY, FakeCudaOps, close, fake_libraries, random
 from tests.backends.cuda.test_attention import BAD_PREPARATION
 
@@ -58,6 +59,14 @@ def test_attention(ops, launches, dtype):
     want = NUMPY.attention(*(packed64[:, :, i].transpose(0, 2, 1, 3) for i in range(3)), scale=0.5)
     close(ops, ops.attention(q, k, v, scale=0.5), want, dtype)
     assert launches == []
+
+
+def test_attention_of_very_many_rows_has_a_grid_that_gpus_take():
+    grids = []
+    kernels = NumbaAttention(np, None, launch=lambda xp, kernel, grid, *rest: grids.append(grid))
+    q = np.zeros((70000, 1, 1, 2), np.float32)  # a 720p video's places, with guidance
+    kernels.attention(q, q, q)
+    assert grids == [(70000, 1)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
