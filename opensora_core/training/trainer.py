@@ -15,6 +15,7 @@ import numpy as np
 from ..checks import whole
 from ..dit.stdit3 import STDiT3
 from ..errors import InvalidInputError, NonFiniteError
+from ..interpose.places import Places
 from ..module import rebuild, state_dict
 from ..nn.init import RandomInit
 from ..nn.lora import LowRank, adapters_of, merged
@@ -24,6 +25,7 @@ from ..serialization.state import fill
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
 from . import log
+from .blame import Objective, first_bad
 from .checkpoints import KEEP, TrainState, latest_checkpoint, save_checkpoint
 from .data import Batch, Encode, make_batch, parts, prefetch
 from .datasets.files import TrainingFiles
@@ -233,7 +235,8 @@ class Trainer:
         if not np.isfinite(value) or self.team.any(not is_finite(ops, moments)):
             raise NonFiniteError(
                 f"the training loss is {value} or a gradient of it is not finite at step {state.step + 1}, "
-                f"{where}; lower the learning_rate or choose precision float32"
+                f"{where}. First bad: {self._first_bad(batch, trained)}. "
+                "Lower the learning_rate or choose precision float32"
                 + (f". Files of the batch: {', '.join(batch.files)}" if batch.files else "")
             )
         decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
@@ -259,7 +262,17 @@ class Trainer:
             arrays["text"] = self._text_encoder(self.ops, arrays.pop("ids"), arrays["text_mask"])
         return arrays
 
-    def _objective(self, arrays: dict[str, Array], batch: Batch) -> Callable[[Ops, Mapping[str, Array]], Array]:
+    def _first_bad(self, batch: Batch, trained: Mapping[str, Array]) -> str:
+        def objective(places: Places) -> Objective:
+            return self._objective(self._on_device(batch), batch, places)
+
+        try:
+            return first_bad(self.ops, objective, trained, batch)
+        except (MemoryError, RuntimeError) as error:  # it takes more memory than the step; Torch's is a RuntimeError
+            return f"unknown, as the step could not be done again ({error})"
+
+    def _objective(self, arrays: dict[str, Array], batch: Batch, places: Places | None = None) -> Objective:
+        """The loss as a function of the trained weights; with `places`, where its modules are becomes known there."""
         how: dict[str, Any] = {
             "height": float(batch.bucket.height),
             "width": float(batch.bucket.width),
@@ -272,6 +285,9 @@ class Trainer:
             weights = {**self._base, **frozen, **params}
             cast = {name: ops.astype(p, self.recipe.precision) for name, p in weights.items()}
             denoiser = rebuild(self._template, cast)
+            if places is not None:
+                places.add(denoiser)
+                return training_loss(ops, denoiser, arrays, **how)  # never the compiled one, which cannot be watched
             return self._loss(ops, denoiser, arrays, **how)
 
         return objective
