@@ -20,6 +20,7 @@ from .iddpm import iddpm_sample, iddpm_tables
 from .keys import state_dict_keys
 from .produced import Kind
 from .rectified_flow import rflow_sample, rflow_timesteps, rflow_train
+from .rectified_flow_v13 import rflow_sample_v13
 from .report import Check, Report, Verdict, finite
 from .rules import RULES, Expected, expect_plain, expect_recorded
 from .stdit3 import stdit3
@@ -31,9 +32,14 @@ KINDS: dict[str, Kind] = {
     "rflow_train": rflow_train,
     "iddpm_tables": iddpm_tables,
     "iddpm_sample": iddpm_sample,
+    "rflow_sample_v13": rflow_sample_v13,
 }
 
-VERSIONS = {"iddpm_tables": ("v1.0", "v1.1"), "iddpm_sample": ("v1.0", "v1.1")}  # of the official code
+VERSIONS = {
+    "iddpm_tables": ("v1.0", "v1.1"),
+    "iddpm_sample": ("v1.0", "v1.1"),
+    "rflow_sample_v13": ("v1.3",),
+}  # of the official code
 DEFAULT_VERSIONS = ("v1.2",)
 
 
