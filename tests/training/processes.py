@@ -44,5 +44,5 @@ def finish(processes: list[subprocess.Popen[str]], code: int = 0) -> list[tuple[
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [code] * len(processes), told
+    assert [process.returncode for process in processes] == [code] * len(processes), told[0][1][-2000:]
     return told
