@@ -78,6 +78,7 @@ def test_a_run_in_two_parts_ends_as_one_without_a_break(opensora, nano, recipe):
     result = opensora("train", "-c", recipe(steps=4), "-o", "parts", "--resume", *ON_NUMPY)
     assert result.exit_code == 0, result.stderr
     assert "step 4 of 4" in result.stdout
+    assert "goes on from step-00000002 with another recipe: stages.1.steps was 2, is 4" in result.stderr
     losses = [
         [json.loads(line)["loss"] for line in Path(run, "log.jsonl").read_text().splitlines()]
         for run in ("whole", "parts")
@@ -86,6 +87,17 @@ def test_a_run_in_two_parts_ends_as_one_without_a_break(opensora, nano, recipe):
     whole, parts = weights("whole/model"), weights("parts/model")
     for name in whole:
         assert_allclose(parts[name], whole[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_does_not_go_on_with_another_denoiser(opensora, nano, recipe):
+    opensora("train", "-c", recipe(steps=1), "-o", "run", "--init", nano, *ON_NUMPY)
+    other = Path(recipe(steps=2))
+    other.write_text(other.read_text().replace("depth = 1", "depth = 2"))
+    before = Path("run/recipe.toml").read_text()
+    refused = opensora("train", "-c", other, "-o", "run", "--resume", *ON_NUMPY)
+    assert (refused.exit_code, refused.stdout) == (2, ""), refused.stderr
+    assert "step-00000001 was made by another recipe: denoiser.depth was 1, is 2" in refused.stderr
+    assert Path("run/recipe.toml").read_text() == before
 
 
 def test_export_ships_the_model_in_another_precision_without_training(opensora, nano, recipe):
