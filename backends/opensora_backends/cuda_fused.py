@@ -13,6 +13,7 @@ from opensora_kernels.cuda.conv import ConvKernels, out_sizes
 from opensora_kernels.cuda.norms import NormKernels, is_vectors
 from opensora_kernels.cuda.rotary import RotaryKernels
 
+from .cuda_checks import check_axis, check_groups
 from .cuda_primitives import CudaPrimitives
 
 
@@ -68,18 +69,17 @@ class FusedByKernels(CudaPrimitives):
         return self._activations.silu(x) if self._serves("silu", x) else super().silu(x)
 
     def softmax(self, x: Array, axis: int = -1) -> Array:
+        check_axis("softmax", x, axis)
         if axis not in (-1, x.ndim - 1) or not self._serves("softmax", x):
             return super().softmax(x, axis)
         return self._activations.softmax(x)
 
     def rotary(self, x: Array, cos: Array, sin: Array) -> Array:
-        self._same_device("rotary", x, cos, sin)
         if not (_are_tables(x, cos, sin) and self._chosen("rotary", x)):
             return super().rotary(x, cos, sin)
         return self._rotary.rotary(x, cos, sin)
 
     def rms_norm_rotary(self, x: Array, weight: Array, cos: Array, sin: Array, eps: float = 1e-6) -> Array:
-        self._same_device("rms_norm_rotary", x, weight, cos, sin)
         fits = weight.shape == x.shape[-1:] and _are_tables(x, cos, sin)
         if not (fits and self._chosen("rms_norm_rotary", x, weight)):
             return super().rms_norm_rotary(x, weight, cos, sin, eps)
@@ -94,7 +94,6 @@ class FusedByKernels(CudaPrimitives):
         padding: Sequence[int] | None = None,
     ) -> Array:
         given = [weight] if bias is None else [weight, bias]
-        self._same_device("conv", x, *given)
         n = x.ndim - 2
         steps, border = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
         sizes, channels = out_sizes(x.shape, weight.shape, steps, border), weight.shape[0]
@@ -118,7 +117,6 @@ class FusedByKernels(CudaPrimitives):
         factor: Array | None = None,
     ) -> tuple[Array, Array, Array]:
         given = [] if factor is None else [factor]
-        self._same_device("adamw_step", param, grad, mean, square, *given)
         alike = param.shape == grad.shape == mean.shape == square.shape and all(a.size == 1 for a in given)
         wide = all(self.dtype_name(a) == "float32" for a in (mean, square, *given))
         if not (alike and wide and self._chosen("adamw_step", param, grad)):
@@ -128,13 +126,12 @@ class FusedByKernels(CudaPrimitives):
     def _serves(self, op: str, x: Array, *vectors: Array | None) -> bool:
         """Whether a kernel takes rows x and vectors that broadcast to them, all of one dtype."""
         given = [a for a in vectors if a is not None]
-        self._same_device(op, x, *given)
         return all(is_vectors(a.shape, x.shape) for a in given) and self._chosen(op, x, *given)
 
     def _serves_groups(self, op: str, x: Array, groups: int, *vectors: Array | None) -> bool:
         """Whether a kernel takes groups of x's channels and vectors of all channels, all of one dtype."""
+        check_groups(op, x, groups)
         given = [a for a in vectors if a is not None]
-        self._same_device(op, x, *given)
         return self._chosen(op, x, *given, length=math.prod(x.shape[1:]) // groups, across=groups)
 
     def _chosen(self, op: str, *arrays: Array, **layout: Any) -> bool:

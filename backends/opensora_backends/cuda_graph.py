@@ -65,6 +65,7 @@ def compiled(ops: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
             return fun(*args)
         leaves: list[Any] = []
         key = _flatten(args, leaves, ops.xp.ndarray)
+        ops.check_devices("compile", *leaves)
         if key not in graphs:
             while len(graphs) >= KEPT:
                 graphs.pop(next(iter(graphs)))

@@ -14,6 +14,7 @@ from opensora_kernels.cuda.attention_backward import AttentionGradients
 from opensora_kernels.cuda.group_norm_gradients import GroupNormGradients
 from opensora_kernels.cuda.norm_gradients import NormGradients
 
+from .cuda_checks import arrays_in, check_channels, check_video
 from .cuda_exchange import from_torch, sdpa, to_torch
 from .cuda_fused import FusedByKernels
 from .cuda_gradients import GradientsByKernels
@@ -25,6 +26,7 @@ from .cuda_memory import limit_from_environment, out_of_memory, set_limit
 WARM_HEAD_DIMS = (64, 72, 128)
 WARM_WIDTH = 1152
 PROGRAMS = ("value_and_grad", "compile")  # run functions of the caller, whose own errors pass
+FROM_ANYWHERE = ("asarray", "to_numpy")  # take arrays of other devices
 WARM_SIZES = ((2, 2), (17, 2))  # frames, patches: one for each tile of the temporal kernel
 
 
@@ -90,7 +92,7 @@ class CudaOps(GradientsByKernels, FusedByKernels):
     # ------------------------------------------------------------------ fused ops by kernels
 
     def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
-        self._same_device("attention", q, k, v, *(() if mask is None else (mask,)))
+        check_channels("attention", q)
         layout = {"head_dim": q.shape[-1], "length": k.shape[-2], "masked": mask is not None}
         found = self._kernels.choose("attention", self.dtype_name(q), **layout, torch=capturing() is None)
         if found.kernel:
@@ -108,7 +110,7 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         cos: Array | None = None,
         sin: Array | None = None,
     ) -> Array:
-        self._same_device("attention_3d", qkv, *(x for x in (q_norm, k_norm, cos, sin) if x is not None))
+        check_video(qkv)
         _, T, S, _, H, D = qkv.shape
         length = {"temporal": T, "spatial": S}.get(pattern, T * S)
         layout = {"head_dim": D, "length": length, "across": H, "pattern": pattern, "torch": capturing() is None}
@@ -125,10 +127,12 @@ class CudaOps(GradientsByKernels, FusedByKernels):
 
 
 def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the method, with what CUDA and kernels raise turned into this library's errors."""
+    """Return the method for arrays of this GPU, with what CUDA and kernels raise turned into this library's errors."""
 
     @functools.wraps(method)
     def call(self: CudaOps, *args: Any, **kwargs: Any) -> Any:
+        if name not in FROM_ANYWHERE:
+            self.check_devices(name, *arrays_in((*args, *kwargs.values())))
         try:
             return method(self, *args, **kwargs)
         except OpenSoraError:

@@ -59,7 +59,7 @@ class CudaPrimitives(Ops):
         if self.xp.cuda.runtime.getDevice() != self._index:
             self.xp.cuda.Device(self._index).use()
 
-    def _same_device(self, op: str, *arrays: Array) -> None:
+    def check_devices(self, op: str, *arrays: Array) -> None:
         """Raise InvalidInputError unless every array lies on this backend's GPU, which is made the current one."""
         self._enter()
         for x in arrays:
@@ -186,7 +186,6 @@ class CudaPrimitives(Ops):
     # ------------------------------------------------------------------ contraction and reduction
 
     def matmul(self, a: Array, b: Array) -> Array:
-        self._same_device("matmul", a, b)
         if a.dtype.kind in "biu":
             return self.xp.matmul(a, b)
         return gemm(self._lib, a, b)

@@ -189,6 +189,44 @@ def test_arrays_of_two_devices_do_not_meet_until_brought_over():
     assert (first.to_numpy(product) == 4).all()
 
 
+@pytest.mark.parametrize(
+    ("op", "args"),
+    [
+        ("exp", lambda x, y, i: (y,)),
+        ("add", lambda x, y, i: (x, y)),
+        ("where", lambda x, y, i: (x < 0, x, y)),
+        ("concat", lambda x, y, i: ([x, y],)),
+        ("take", lambda x, y, i: (y, i)),
+        ("index_add", lambda x, y, i: (x, i, y)),
+        ("layer_norm", lambda x, y, i: (x, y[0])),
+        ("attention_3d", lambda x, y, i: (x.reshape(1, 1, 1, 3, 1, 4), "full", y[0])),
+    ],
+)
+def test_every_op_refuses_an_array_of_another_device(op, args):
+    ops, other = FakeCudaOps("cuda:0"), FakeCudaOps("cuda:1")
+    y, x, i = other.full((3, 4), 1.0), ops.full((3, 4), 1.0), ops.asarray([0, 1, 2])
+    with pytest.raises(InvalidInputError, match=f"^{op} of arrays on different devices: .*cuda:1: .*ops.asarray"):
+        getattr(ops, op)(*args(x, y, i))
+    with pytest.raises(InvalidInputError, match="compile of arrays on different devices"):
+        ops.compile(lambda nest: nest["y"])({"y": y})
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "args", "says"),
+    [
+        ("group_norm", (1, 4, 2), (0,), r"0 groups of x \(1, 4, 2\): expected \[B, C, ...\]"),
+        ("group_norm_silu", (1, 4, 2), (3,), "3 groups of x"),
+        ("softmax", (), (), "axis -1 of an array with shape"),
+        ("attention_3d", (1, 2, 3, 1, 4), ("full",), r"expected \[B, T, S, 3, H, D\]"),
+        ("attention_3d", (1, 2, 2, 2, 1, 4), ("full",), r"qkv has shape \(1, 2, 2, 2, 1, 4\)"),
+        ("attention_3d", (1, 2, 2, 3, 1, 0), ("full",), "D at least 1"),
+    ],
+)
+def test_shapes_without_a_meaning_are_named(ops, op, shape, args, says):
+    with pytest.raises(InvalidInputError, match=f"^{op}: .*{says}"):
+        getattr(ops, op)(ops.full(shape, 1.0), *args)
+
+
 def test_a_host_array_in_a_product_is_told_to_come_over(ops):
     with pytest.raises(InvalidInputError, match=r"matmul got a ndarray, which is not on the GPU: .*ops.asarray"):
         ops.matmul(ops.full((2, 2), 1.0), np.ones((2, 2), np.float32))
