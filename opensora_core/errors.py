@@ -63,6 +63,12 @@ class CancelledError(OpenSoraError):
     exit_code = 130
 
 
+def with_remedy(message: str) -> tuple[str, str]:
+    """What an error's message says is wrong, and the remedy that follows the last colon, if there is one."""
+    text, colon, remedy = message.rpartition(": ")
+    return (text, remedy) if colon else (message, "")
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether Python, NumPy or a backend ran out of memory; a backend's own classes are known by name and words."""
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:

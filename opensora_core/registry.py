@@ -72,6 +72,18 @@ def missing_reason(name: str) -> str | None:
     return None
 
 
+def unusable_reason(name: str) -> str | None:
+    """As `missing_reason`, or why a backend that needs more than packages, such as a driver, cannot be made here."""
+    backend = _find(name)
+    reason = missing_reason(name)
+    if reason is None and backend.doctor:
+        try:
+            get_backend(name, device=backend.device, dtype="float32")
+        except OpenSoraError as error:
+            return str(error)
+    return reason
+
+
 def available_backends() -> list[str]:
     """Names of the backends that can be used here."""
     return [name for name in backends() if missing_reason(name) is None]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from importlib import metadata
 
-from opensora_core.errors import OpenSoraError
+from opensora_core.errors import OpenSoraError, with_remedy
 
 from .cuda_kernels import VARIABLE
 from .cuda_libraries import INSTALL, INSTALL_NUMBA, Libraries, compute_capability, device_count, load_cupy
@@ -26,7 +26,7 @@ def diagnose(load: Callable[[], Libraries] = load_cupy) -> Iterator[Row]:
     try:
         lib = load()
     except OpenSoraError as error:
-        text, _, remedy = str(error).rpartition(": ")
+        text, remedy = with_remedy(str(error))
         yield ("cuda libraries", "warn", text, remedy)
         return
     version = lib.xp.cuda.get_local_runtime_version()
@@ -35,7 +35,7 @@ def diagnose(load: Callable[[], Libraries] = load_cupy) -> Iterator[Row]:
     try:
         count = device_count(lib)
     except OpenSoraError as error:
-        text, _, remedy = str(error).partition(": ")
+        text, remedy = with_remedy(str(error))
         yield ("cuda driver", "warn", text, remedy)
         return
     driver = lib.xp.cuda.runtime.driverGetVersion()

@@ -42,12 +42,12 @@ def show_kernels(screen: Screen) -> None:
 
 
 def describe_backends() -> dict[str, dict[str, Any]]:
-    """Every known backend; none is imported."""
+    """Every known backend; those that need a driver or the like are made to find out."""
     from .. import registry
 
     return {
         name: {
-            "available": (reason := registry.missing_reason(name)) is None,
+            "available": (reason := registry.unusable_reason(name)) is None,
             "missing": reason,
             "extra": backend.extra,
             "target": backend.target,

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import OpenSoraError
+from ..errors import OpenSoraError, with_remedy
 from ..registry import automatic, backends, get_backend, missing_reason
 
 PACKAGES = ("numpy", "safetensors", "ml_dtypes", "av", "pillow", "typer", "rich")
@@ -127,7 +127,7 @@ def check_backend(name: str) -> Finding:
     home = backends()[name].device
     title = f"backend {name}"
     if reason := missing_reason(name):
-        text, _, remedy = reason.partition(": ")
+        text, remedy = with_remedy(reason)
         return Finding(title, "warn", f"{text}; optional", remedy)
     errors = {}
     for device in DEVICES:
@@ -137,7 +137,7 @@ def check_backend(name: str) -> Finding:
             if device == home == "cpu":
                 raise
             if device == home.partition(":")[0]:
-                text, _, remedy = str(error).partition(": ")
+                text, remedy = with_remedy(str(error))
                 return Finding(title, "warn", f"{text}; optional", remedy)
             continue
         errors[device] = _relative_error(ops)

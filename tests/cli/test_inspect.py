@@ -12,6 +12,7 @@ import pytest
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_core import registry
 from opensora_core.cli import checkup
+from opensora_core.errors import InvalidInputError, with_remedy
 from opensora_core.pipelines import storage
 from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.registry import Backend
@@ -75,6 +76,30 @@ class Wrong(NumpyOps):
 def statuses(result):
     """Status of every check by name."""
     return {check["name"]: check["status"] for check in document(result)["checks"]}
+
+
+class Undriven(NumpyOps):
+    """A backend whose packages are here, and whose driver is not."""
+
+    def __init__(self, device="cpu", dtype="float32"):
+        raise InvalidInputError("the driver is too old: it supports 12.4 (https://example.org/old): update it")
+
+
+def test_a_backend_without_its_driver_is_not_available_and_says_why(opensora, monkeypatch):
+    monkeypatch.setitem(
+        registry.BUILTIN, "undriven", Backend(f"{__name__}:Undriven", device="gpu:0", doctor=f"{__name__}:no_rows")
+    )
+    told = document(opensora("backends", "--json"))["backends"]["undriven"]
+    assert (told["available"], told["missing"].rpartition(": ")[2]) == (False, "update it")
+    assert "the driver is too old" in opensora("backends").stdout
+    monkeypatch.setattr(checkup, "DEVICES", ("gpu",))
+    found = checkup.check_backend("undriven")
+    said = "the driver is too old: it supports 12.4 (https://example.org/old); optional"
+    assert (found.status, found.text, found.remedy) == ("warn", said, "update it")
+
+
+def test_a_message_without_a_remedy_is_told_whole():
+    assert with_remedy("the driver finds no GPU") == ("the driver finds no GPU", "")
 
 
 def test_doctor_is_content_where_everything_works(opensora, nano, monkeypatch):
