@@ -33,7 +33,8 @@ def parallel(model: OpenSora, how: Literal["sequence", "guidance"]) -> OpenSora:
     of activations; the number of heads must be a multiple of the processes. "guidance" shares the rows of a guided
     batch, so that one of two processes computes the half with the prompt and the other the half without; steps
     whose rows cannot be shared evenly, such as those outside the model's guidance interval, all compute whole.
-    Raises InvalidInputError without a process group, for another backend, and for heads that cannot be shared.
+    Raises InvalidInputError without a process group, for another backend, and for heads or a denoiser that cannot be
+    shared.
     """
     ways = {"sequence": SequenceParallel, "guidance": GuidanceParallel}
     one_of("how", how, list(ways))
@@ -41,11 +42,16 @@ def parallel(model: OpenSora, how: Literal["sequence", "guidance"]) -> OpenSora:
         raise InvalidInputError(f"a model on {model.ops.name!r} computes in one process: load it with backend='torch'")
     if not (dist.is_available() and dist.is_initialized()):
         raise InvalidInputError("there is no process group: call torch.distributed.init_process_group under torchrun")
-    heads = model._parts.denoiser.config.num_heads
+    denoiser = model._parts.denoiser
+    if type(denoiser) is not STDiT3:
+        raise InvalidInputError(
+            f"the denoiser is a {type(denoiser).__name__}; only a plain STDiT3 can be shared out, once"
+        )
+    heads = denoiser.config.num_heads
     if how == "sequence" and heads % dist.get_world_size():
         raise InvalidInputError(f"num_heads={heads} must be a multiple of the {dist.get_world_size()} processes")
     twin = copy.copy(model)
-    twin._loaded = replace(model._parts, denoiser=ways[how](**vars(model._parts.denoiser)), compiled=None)
+    twin._loaded = replace(model._parts, denoiser=ways[how](**vars(denoiser)), compiled=None)
     return twin
 
 

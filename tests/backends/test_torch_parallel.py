@@ -83,3 +83,5 @@ def test_what_cannot_be_shared_is_refused(monkeypatch):
     monkeypatch.setattr(torch_parallel.dist, "get_world_size", lambda: 3)
     with pytest.raises(InvalidInputError, match="num_heads=2 must be a multiple of the 3 processes"):
         torch_parallel.parallel(make("torch"), "sequence")
+    with pytest.raises(InvalidInputError, match="is a GuidanceParallel; only a plain STDiT3"):
+        torch_parallel.parallel(torch_parallel.parallel(make("torch"), "guidance"), "sequence")
