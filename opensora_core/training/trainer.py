@@ -35,7 +35,7 @@ from .optimizer import ema_update, is_finite
 from .parts import learned
 from .recipe import Recipe
 from .team import Team
-from .validation import held_out, losses
+from .validation import HeldOut
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class Trainer:
         self._keep = whole("keep", keep, 1)
         if files is None and any(stage.data is not None for stage in recipe.stages):
             raise InvalidInputError("the recipe learns from files: open them with TrainingFiles, or use make_trainer")
-        self._held_out, self._held_out_files = held_out(recipe), held_out_files
-        self._held_out_batches: list[Batch] = []  # made when they are first needed
+        self._held_out = HeldOut(recipe, lambda of, i: make_batch(of, i, tokenizer, encode, held_out_files, "heldout"))
         self.callbacks: list[Callable[[Progress], object]] = []
         self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
         init = RandomInit(recipe.seed)
@@ -146,7 +145,7 @@ class Trainer:
                 state, loss = self._next(batch)
                 now = time.monotonic()
                 stage, local = self.recipe.locate(self.state.step)
-                validation = self._validate(state) if self._validates(state.step) else None
+                validation = self._validate(state) if self._held_out.due(state.step) else None
                 samples, rate = batch.bucket.batch_size, stage.rate(local)
                 progress = Progress(state.step, total, stage.name, loss, now - began, samples, rate, validation)
                 self._log(progress)  # before the step counts: an interruption here leaves a line too many, cut below
@@ -193,24 +192,12 @@ class Trainer:
         """
         return self._validate(self.state)
 
-    def _validates(self, step: int) -> bool:
-        how = self.recipe.validation
-        return how is not None and (step % how.every == 0 or step == self.recipe.total_steps)
-
     def _validate(self, state: TrainState) -> dict[str, float]:
-        if self.recipe.validation is None or self._held_out is None:
-            raise InvalidInputError("the recipe has no [validation], which says what to validate on")
-        if not self._held_out_batches:
-            self._held_out_batches = [
-                make_batch(self._held_out, i, self._tokenizer, self._encode, self._held_out_files, "heldout")
-                for i in range(self.recipe.validation.batches)
-            ]
-
         def loss(batch: Batch) -> float:
             objective = self._objective(self._on_device(batch), batch)
             return float(self.ops.to_numpy(objective(self.ops, state.ema)))
 
-        return losses(self._held_out_batches, self.recipe.validation.timesteps, loss)
+        return self._held_out.losses(loss)
 
     def batch(self, step: int) -> Batch:
         """The batch of a global step (0-based), whatever has been trained so far."""

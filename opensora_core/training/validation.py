@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,34 @@ def held_out(recipe: Recipe) -> Recipe | None:
     return replace(recipe, stages=(stage,), seed=recipe.validation.seed, validation=None)
 
 
-def losses(batches: Sequence[Batch], timesteps: Sequence[float], loss: Callable[[Batch], float]) -> dict[str, float]:
-    """Mean loss of the batches at every timestep, by its number as text, and the mean of all as "mean"."""
-    found = {}
-    for t in timesteps:
-        found[f"{t:g}"] = float(np.mean([loss(_at(batch, t)) for batch in batches]))
-    return {"mean": float(np.mean(list(found.values()))), **found}
+class HeldOut:
+    """The batches to validate a run on, made when they are first needed; none if the recipe asks for none.
+
+    make: returns the batch of a step of the given recipe.
+    """
+
+    def __init__(self, recipe: Recipe, make: Callable[[Recipe, int], Batch]) -> None:
+        self.how, self.recipe, self._make = recipe.validation, held_out(recipe), make
+        self._last = recipe.total_steps
+        self._batches: list[Batch] = []
+
+    def due(self, step: int) -> bool:
+        """Whether a run is to be validated after so many steps."""
+        return self.how is not None and (step % self.how.every == 0 or step == self._last)
+
+    def losses(self, loss: Callable[[Batch], float]) -> dict[str, float]:
+        """Mean loss of the batches at every timestep, by its number as text, and the mean of all as "mean".
+
+        Raises InvalidInputError if the recipe has no [validation].
+        """
+        if self.how is None or self.recipe is None:
+            raise InvalidInputError("the recipe has no [validation], which says what to validate on")
+        if not self._batches:
+            self._batches = [self._make(self.recipe, i) for i in range(self.how.batches)]
+        found = {}
+        for t in self.how.timesteps:
+            found[f"{t:g}"] = float(np.mean([loss(_at(batch, t)) for batch in self._batches]))
+        return {"mean": float(np.mean(list(found.values()))), **found}
 
 
 def _at(batch: Batch, t: float) -> Batch:
