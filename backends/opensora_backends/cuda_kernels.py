@@ -11,12 +11,14 @@ import functools
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from opensora_core.errors import InvalidInputError, MissingDependencyError, OpenSoraError
+from opensora_core.primitives import PRIMITIVES
 from opensora_kernels import choice
 from opensora_kernels.choice import Choice, Request
 from opensora_kernels.cuda.adamw import AdamWKernels
@@ -25,7 +27,7 @@ from opensora_kernels.cuda.conv import ConvKernels
 from opensora_kernels.cuda.norms import NormKernels
 from opensora_kernels.cuda.rotary import RotaryKernels
 
-from .cuda_libraries import INSTALL_NUMBA, Libraries, compute_capability
+from .cuda_libraries import INSTALL_NUMBA, Libraries, compute_capability, device_count, load_cupy
 
 VARIABLE = "OPENSORA_CUDA_KERNELS"
 MODES = ("auto", "none", "strict", "numba")
@@ -45,8 +47,6 @@ class Kernels:
         self._compiled: dict[tuple[str, str], Any] = {}
         self.arch = compute_capability(lib, index)
         self.mode = mode
-        if self.mode not in MODES:
-            raise InvalidInputError(f"{VARIABLE}={self.mode!r} is not one of {', '.join(MODES)}")
 
     def choose(self, op: str, dtype: str, **layout: Any) -> Choice:
         """What serves a call; see `opensora_kernels.choice`."""
@@ -91,16 +91,37 @@ _OPENED: dict[tuple[int, int, str], Kernels] = {}
 
 def kernels_of(lib: Libraries, index: int) -> Kernels:
     """The kernels of a GPU, which all backends on it share."""
-    mode = os.environ.get(VARIABLE) or "auto"
+    mode = mode_of_environment()
     key = (id(lib), index, mode)
     if key not in _OPENED:
         _OPENED[key] = Kernels(lib, index, mode)
     return _OPENED[key]
 
 
-def matrix() -> Iterator[dict[str, str]]:
-    """Rows of what serves what, as `opensora_kernels.choice.matrix`, in the mode of the environment."""
-    return choice.matrix(numba=os.environ.get(VARIABLE) == "numba")
+def mode_of_environment() -> str:
+    """The mode that OPENSORA_CUDA_KERNELS names; InvalidInputError where there is no such one."""
+    mode = os.environ.get(VARIABLE) or "auto"
+    if mode not in MODES:
+        raise InvalidInputError(f"{VARIABLE}={mode!r} is not one of {', '.join(MODES)}")
+    return mode
+
+
+def matrix(load: Callable[[], Libraries] = load_cupy) -> Iterator[dict[str, str]]:
+    """Rows of what serves what, as `opensora_kernels.choice.matrix`, in the mode of the environment.
+
+    They are of the first GPU, with Torch or without as it is there; without a GPU of one of 9.0, as if with Torch.
+    """
+    mode, arch, torch = mode_of_environment(), 90, True
+    with suppress(OpenSoraError):
+        lib = load()
+        device_count(lib)
+        arch, torch = compute_capability(lib, 0), torch_is_there()
+    for row in choice.matrix(arch, torch, numba=mode == "numba"):
+        if mode == "none" and row["op"] not in PRIMITIVES:
+            row |= {"serves": choice.COMPOSITION, "reason": _NONE.reason}
+        elif mode == "strict" and row["serves"] == choice.COMPOSITION:
+            row |= {"serves": f"an error, by {VARIABLE}=strict"}
+        yield row
 
 
 class Launchers(NamedTuple):

@@ -116,6 +116,7 @@ KERNELS = (  # of one op in the order of preference
     Kernel("softmax", "softmax", "softmax.cu"),
     *(Kernel("qk_norm_rope", op, "qk_norm_rope.cu") for op in ("rotary", "rms_norm_rotary")),
     Kernel("adamw", "adamw_step", "adamw.cu"),
+    Kernel("index_add", "index_add", "index_add.cu", dtypes=DTYPES, arch=75),  # half precision widened to float32
     Kernel("conv3d", "conv", "conv3d.cu", longest=2**30, most_across=64 * MOST_ACROSS),
     *(
         Kernel("modulate_backward", f"{op} gradient", "modulate_backward.cu", longest=12672)
@@ -173,14 +174,14 @@ def choose(request: Request) -> Choice:
 
 
 def matrix(arch: int = 90, torch: bool = True, numba: bool = False) -> Iterator[dict[str, str]]:
-    """Rows of what serves what on a GPU, for people: op, dtype, layout, what serves, and why nothing better.
+    """Rows of what serves what on a GPU, for people: op, dtype, layout, arch, what serves, and why nothing better.
 
     torch: as if Torch were there; without it a kernel serves instead. numba: whether kernels in Python come first.
     """
     for asked in (replace(one, numba=numba) for one in _questions(arch, torch)):
         for dtype in DTYPES:
             found = choose(replace(asked, dtype=dtype))
-            row = {"op": asked.op, "dtype": dtype, "layout": _layout(asked)}
+            row = {"op": asked.op, "dtype": dtype, "layout": _layout(asked), "arch": _version(arch)}
             yield {**row, "serves": found.serves, "reason": found.reason}
 
 

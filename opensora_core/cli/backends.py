@@ -37,7 +37,7 @@ def show_kernels(screen: Screen) -> None:
     for name, table in tables.items():
         heading = ("op", "dtype", "layout", "serves", "why nothing better")
         rows = [heading, *((r["op"], r["dtype"], r["layout"], r["serves"], r["reason"]) for r in table)]
-        lines += [f"{name}: what serves each op on a GPU of compute capability 9.0", *columns(rows)]
+        lines += [f"{name}: what serves each op on a GPU of compute capability {table[0]['arch']}", *columns(rows)]
     screen.result({"kernels": tables}, *lines)
 
 

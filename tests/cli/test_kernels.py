@@ -14,7 +14,7 @@ from tests.cli.conftest import document
 def test_the_command_line_shows_the_matrix_without_a_gpu(opensora):
     rows = document(opensora("backends", "--kernels", "--json"))["kernels"]["cuda"]
     assert rows == list(choice.matrix())
-    assert {"op", "dtype", "layout", "serves", "reason"} == set(rows[0])
+    assert {"op", "dtype", "layout", "arch", "serves", "reason"} == set(rows[0])
     text = opensora("backends", "--kernels").stdout
     assert "temporal D=72 L=15" in text
     assert "head dim 300 is outside 1..256" in text

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from opensora_backends import cuda_kernels
+from opensora_backends.cuda_libraries import load_cupy
+from opensora_core.errors import InvalidInputError
 from opensora_kernels import choice
 from opensora_kernels.choice import COMPOSITION, KERNELS, TORCH, Request, choose
+from tests.backends.cuda.fake import fake_libraries
 
 
 def asked(op="attention_3d", dtype="bfloat16", arch=90, **more):
@@ -79,3 +83,31 @@ def test_every_declared_kernel_has_its_source_and_is_chosen_somewhere():
     for kernel in KERNELS:
         assert kernel.name in (folder / kernel.source).read_text(), kernel
         assert any((row["op"], row["serves"]) == (kernel.op, kernel.name) for row in rows), kernel
+
+
+def rows_in(monkeypatch, mode, load=load_cupy):
+    monkeypatch.setenv(cuda_kernels.VARIABLE, mode)
+    return list(cuda_kernels.matrix(load))
+
+
+def test_the_matrix_heeds_the_mode(monkeypatch):
+    none = rows_in(monkeypatch, "none")
+    assert {(row["serves"], row["reason"]) for row in none if row["op"] != "index_add"} == {
+        (COMPOSITION, "OPENSORA_CUDA_KERNELS=none")
+    }
+    assert {row["serves"] for row in none if row["op"] == "index_add"} == {"index_add"}  # a primitive: nothing else
+    strict = {row["serves"] for row in rows_in(monkeypatch, "strict")}
+    assert COMPOSITION not in strict
+    assert "an error, by OPENSORA_CUDA_KERNELS=strict" in strict
+    with pytest.raises(InvalidInputError, match="OPENSORA_CUDA_KERNELS='foo' is not one of auto"):
+        rows_in(monkeypatch, "foo")
+
+
+def test_the_matrix_is_of_the_gpu_that_is_there(monkeypatch):
+    monkeypatch.setattr(cuda_kernels, "torch_is_there", lambda: False)
+    rows = rows_in(monkeypatch, "auto", lambda: fake_libraries(arch=75))
+    assert {row["arch"] for row in rows} == {"7.5"}
+    assert {row["serves"] for row in rows} == {COMPOSITION, "index_add"}
+    without = rows_in(monkeypatch, "auto", lambda: fake_libraries(devices=0))
+    assert {row["arch"] for row in without} == {"9.0"}
+    assert TORCH in {row["serves"] for row in without}
