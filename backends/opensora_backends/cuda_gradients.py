@@ -11,6 +11,7 @@ from opensora_core.autodiff.rules import Back, fit
 from opensora_core.ops import Array, Ops
 from opensora_kernels.cuda.attention import AttentionKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
+from opensora_kernels.cuda.attention_layout import key_lengths
 from opensora_kernels.cuda.group_norm_gradients import GroupNormGradients
 from opensora_kernels.cuda.norm_gradients import NormGradients
 from opensora_kernels.cuda.norms import is_vectors
@@ -21,6 +22,7 @@ from .cuda_kernels import Kernels
 class GradientsByKernels(Ops):
     """The tape's hook: an op and its maps back in one, where forward and backward share what they keep."""
 
+    xp: Any
     _kernels: Kernels
     _attention: AttentionKernels
     _attention_gradients: AttentionGradients
@@ -45,12 +47,13 @@ class GradientsByKernels(Ops):
         self, q: Array, k: Array, v: Array, mask: Array | None, scale: float | None
     ) -> tuple[Array, Sequence[Back | None]]:
         """Attention that keeps q, k, v, the result and the log of each row's sum: the weights are computed again."""
-        out, lse = self._attention.attention(q, k, v, mask, scale, with_lse=True)
+        lengths = key_lengths(self.xp, mask, q, k, v)
+        out, lse = self._attention.attention(q, k, v, mask, scale, lengths, with_lse=True)
         to_q, to_k, to_v = (fit(self, x) for x in (q, k, v))
 
         @once
         def back(g: Array) -> tuple[Array, ...]:
-            return self._attention_gradients.gradients(q, k, v, out, lse, g, mask, scale)
+            return self._attention_gradients.gradients(q, k, v, out, lse, g, mask, scale, lengths)
 
         return out, (lambda g: to_q(back(g)[0]), lambda g: to_k(back(g)[1]), lambda g: to_v(back(g)[2]))
 

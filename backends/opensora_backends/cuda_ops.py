@@ -11,6 +11,7 @@ from opensora_core.ops import FUSED, PATTERNS, PRIMITIVES, Array, Function, Ops,
 from opensora_kernels.choice import TORCH
 from opensora_kernels.cuda.activations import ActivationKernels
 from opensora_kernels.cuda.attention_backward import AttentionGradients
+from opensora_kernels.cuda.attention_layout import key_lengths
 from opensora_kernels.cuda.group_norm_gradients import GroupNormGradients
 from opensora_kernels.cuda.norm_gradients import NormGradients
 
@@ -96,7 +97,7 @@ class CudaOps(GradientsByKernels, FusedByKernels):
         layout = {"head_dim": q.shape[-1], "length": k.shape[-2], "masked": mask is not None}
         found = self._kernels.choose("attention", self.dtype_name(q), **layout, torch=capturing() is None)
         if found.kernel:
-            return self._attention.attention(q, k, v, mask, scale)
+            return self._attention.attention(q, k, v, mask, scale, key_lengths(self.xp, mask, q, k, v))
         if found.serves == TORCH:
             return sdpa(self, q, k, v, scale)
         return super().attention(q, k, v, mask, scale)

@@ -57,6 +57,18 @@ def mask_bytes(xp: Any, mask: Any, lead: tuple[int, ...], L: int, M: int) -> Any
     return xp.broadcast_to(mask, (*lead, L, M)).reshape((*three(lead), L, M)).view(np.uint8)
 
 
+def key_lengths(xp: Any, mask: Any, q: Any, k: Any, v: Any) -> Any:
+    """Up to which key any counts by a mask of keys alone, [B, 1, ..., 1, M], as int32 [B]; None for other masks.
+
+    Found on the device, so that nothing waits for it. B is the first of two leading axes or more of q, k and v.
+    """
+    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    if mask is None or len(lead) < 2 or mask.shape[:-1] != (lead[0], *(1 for _ in lead)) or not mask.size:
+        return None
+    keys = xp.arange(1, mask.shape[-1] + 1, dtype=np.int32)
+    return xp.amax(mask.reshape(lead[0], -1) * keys, axis=1)
+
+
 def pick(values: tuple[int, ...], at: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     """Four of the values, in this order."""
     a, b, c, d = at

@@ -89,6 +89,20 @@ def test_leading_axes_too_long_for_heads_are_none(ops, monkeypatch, lead):
     assert attention_layout.three((70000,)) == (70000, 1, 1)
 
 
+def test_keys_behind_the_last_that_counts_are_not_read(ops, monkeypatch):
+    """As a text's padding: of a mask of keys alone the kernel gets lengths too, and gaps stay gaps."""
+    lengths, flash = [], attention.AttentionKernels._flash
+    monkeypatch.setattr(attention.AttentionKernels, "_flash", lambda *a: (lengths.append(a[-1]), flash(*a))[1])
+    (q, q64), (k, k64) = random(ops, "float32", 3, 2, 4, 6), random(ops, "float32", 3, 2, 5, 6, seed=1)
+    mask = np.array([[1, 0, 1, 0, 0], [0] * 5, [1] * 5], bool)[:, None, None]
+    want = NUMPY.attention(q64, k64, k64, mask)
+    close(ops, ops.attention(q, k, k, ops.asarray(mask)), want, "float32")
+    close(ops, ops.with_gradient("attention", (q, k, k, ops.asarray(mask), None))[0], want, "float32")
+    assert [ops.to_numpy(n).tolist() for n in lengths] == [[3, 0, 5]] * 2
+    ops.attention(q[:1], k, k, ops.asarray(mask[:1]))  # one for all samples that there are by k: a mask only
+    assert lengths[2] is None
+
+
 @pytest.mark.parametrize("how", ["reversed", "every other", "transposed", "read-only"])
 def test_a_video_that_is_not_contiguous_is_read_right(ops, how):
     wide, wide64 = random(ops, "bfloat16", 1, 3, 4, 3, 2, 16)
