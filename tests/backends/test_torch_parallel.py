@@ -7,10 +7,11 @@ import json
 import pytest
 
 from opensora_core.errors import InvalidInputError
+from opensora_core.testing.conformance import require
 from tests.pipelines.models import make
 from tests.training.processes import finish, start
 
-pytest.importorskip("torch")
+require("torch")
 PROGRAM = """
 import json
 import torch.distributed as dist

@@ -40,9 +40,10 @@ def start(arguments: Sequence[object], size: int = 2) -> list[subprocess.Popen[s
 def finish(processes: list[subprocess.Popen[str]], code: int = 0) -> list[tuple[str, str]]:
     """What they wrote to stdout and stderr; each must end with the code, and none outlives the call."""
     try:
-        told = [process.communicate(timeout=120) for process in processes]
+        told = [process.communicate(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()
+            process.wait()
     assert [process.returncode for process in processes] == [code] * len(processes), told[0][1][-2000:]
     return told

@@ -15,6 +15,7 @@ from opensora_core.errors import InvalidInputError
 from opensora_core.pipelines.training import make_trainer
 from opensora_core.registry import get_backend
 from opensora_core.serialization.folder import load_folder
+from opensora_core.testing.conformance import require
 from opensora_core.training.checkpoints import CheckpointWarning
 from opensora_core.training.recipe import load_recipe
 from opensora_core.training.team import Team, join
@@ -22,7 +23,7 @@ from tests.pipelines.models import distance, make
 from tests.training.processes import environment, finish, start
 from tests.training.tiny import recipe as tiny_recipe
 
-pytest.importorskip("torch")
+require("torch")
 RECIPE = """
 [denoiser]
 DENOISER
@@ -72,7 +73,7 @@ def alone(base, recipe, folder):
 def test_two_processes_train_as_one_and_either_goes_on_where_the_other_stopped(run):
     folder, base, recipe = run
     command = [*TORCHRUN, *map(str, arguments(folder, "two", recipe(3), "--json"))]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["step"] == 3, "one document, by the first process"
     expected, one = alone(base, recipe(5), folder / "one")
