@@ -22,7 +22,7 @@ def oscillating(scale: float, num_steps: int) -> list[float]:
 
 
 def frame_scales(scales: Sequence[float], levels: int, num_frames: int, least: float = 1.0) -> list[list[float]]:
-    """Image guidance of each step and latent frame: rising along time, from `least` to an end that falls with the steps.
+    """Image guidance of each step and latent frame: it rises along time from `least` to an end that falls with steps.
 
     scales: of each step; a step whose scale is not above `least` has it for every frame. The upper end is
     linspace(largest scale, least, levels)[step]: v1.3 has as many levels as steps, v2.0 one more.

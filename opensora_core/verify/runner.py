@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import FileFormatError, InvalidInputError, OpenSoraError
 from ..ops import HALF, Ops
 from ..registry import get_backend
+from .flow_v2 import v2_sample, v2_schedule
 from .golden import KEY_MAP, GoldenSet, find_golden_sets
 from .iddpm import iddpm_sample, iddpm_tables
 from .keys import state_dict_keys
@@ -33,12 +34,16 @@ KINDS: dict[str, Kind] = {
     "iddpm_tables": iddpm_tables,
     "iddpm_sample": iddpm_sample,
     "rflow_sample_v13": rflow_sample_v13,
+    "v2_schedule": v2_schedule,
+    "v2_sample": v2_sample,
 }
 
 VERSIONS = {
     "iddpm_tables": ("v1.0", "v1.1"),
     "iddpm_sample": ("v1.0", "v1.1"),
     "rflow_sample_v13": ("v1.3",),
+    "v2_schedule": ("v2.0",),
+    "v2_sample": ("v2.0",),
 }  # of the official code
 DEFAULT_VERSIONS = ("v1.2",)
 

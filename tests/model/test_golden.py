@@ -43,5 +43,5 @@ def test_the_sets_are_all_here() -> None:
     expected = {f"stdit3_{s}": "stdit3" for s in ("a", "b", "skipy")}
     expected |= {kind: kind for kind in ("rflow_timesteps", "rflow_sample", "rflow_train")}
     expected |= {f"iddpm_{kind}_v1.{n}": f"iddpm_{kind}" for kind in ("tables", "sample") for n in (0, 1)}
-    expected |= {"rflow_sample_v13": "rflow_sample_v13"}
+    expected |= {kind: kind for kind in ("rflow_sample_v13", "v2_schedule", "v2_sample")}
     assert {name: kinds.get(name) for name in expected} == expected

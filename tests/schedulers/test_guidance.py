@@ -1,4 +1,4 @@
-"""Guidance over steps and frames, and rectified flow with given frames."""
+"""Guidance over steps and frames, and rectified flow of v1.3 and v2.0."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from opensora_core import get_backend
 from opensora_core.errors import InvalidInputError
 from opensora_core.random import normal
 from opensora_core.schedulers.conditioned_flow import Given, image_flow, resolution_ratio_v13, text_flow
+from opensora_core.schedulers.flow_v2 import distilled_flow, image_text_flow, shift_v2, times_v2
 from opensora_core.schedulers.guidance import frame_scales, oscillating, restore_deviation, three_way
 from opensora_core.schedulers.timesteps import sampling_timesteps
 
@@ -81,3 +82,40 @@ def test_flows_arrive_at_the_data_and_hold_given_frames_to_their_path() -> None:
         np.testing.assert_allclose(seen[-1][:, :, 0], path)
         np.testing.assert_allclose(step.denoised, data, atol=1e-13)
     np.testing.assert_allclose(step.latents, data, atol=1e-13)
+
+
+def test_times_of_v2_fall_from_noise_to_data_later_for_longer_videos() -> None:
+    assert shift_v2(256, 1) == pytest.approx(1.0)
+    assert shift_v2(4096, 4) == pytest.approx(6.0)
+    assert times_v2(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    np.testing.assert_allclose(times_v2(2, 3.0), [1, 0.75, 0])
+    with pytest.raises(InvalidInputError, match="num_steps=0"):
+        times_v2(0)
+    with pytest.raises(InvalidInputError, match="0 tokens per frame"):
+        shift_v2(0, 1)
+
+
+def test_flows_of_v2_arrive_at_the_data_with_every_guess_on_the_way() -> None:
+    data, x, times = latents("data"), latents("z"), times_v2(5, 3.0)
+
+    def predict(x: Array, t: float, x_mask: Array | None) -> Array:
+        return (x - np.concatenate([data] * (len(x) // 2))) / t
+
+    for steps in (
+        distilled_flow(OPS, predict, x, times),
+        image_text_flow(OPS, predict, x, times, [7.5] * 5, [3.0] * 5),
+    ):
+        numbers = []
+        for step in steps:
+            numbers.append((step.number, step.timestep))
+            np.testing.assert_allclose(step.denoised, data, atol=1e-13)
+        assert numbers == list(enumerate(times[:-1]))
+        np.testing.assert_allclose(step.latents, data, atol=1e-13)
+
+
+def test_distilled_sampling_converges_with_first_order() -> None:
+    x, errors = latents("z"), []
+    for n in (40, 80):
+        *_, step = distilled_flow(OPS, lambda x, t, x_mask: -x, x, times_v2(n))
+        errors.append(np.abs(step.latents - np.e * x).max())
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(1.0, abs=0.03)
