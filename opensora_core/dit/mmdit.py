@@ -226,7 +226,8 @@ class MMDiT:
         dtype, heads = ops.dtype_name(self.final_layer.linear.weight), self.config.num_heads
         x, txt, y_vec, cond = (ops.astype(a, dtype) for a in (x, txt, y_vec, cond))
         img = self.img_in(ops, x) + self.cond_in(ops, cond)  # (B, N, C)
-        features = scalar_features(ops, ops.astype(timestep, dtype) * TIME_FACTOR, TIME_FEATURES)
+        time = ops.astype(ops.astype(timestep, dtype) * TIME_FACTOR, dtype)  # rounded twice, as officially
+        features = scalar_features(ops, time, TIME_FEATURES)
         vec = self.time_in(ops, ops.astype(features, dtype)) + self.vector_in(ops, y_vec)  # (B, C)
         txt = self.txt_in(ops, txt)  # (B, L, C)
         rope = self._rope(ops, txt.shape[1], grid)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..dit.mmdit import MMDiT, MMDiTConfig, pack, places_of
 from ..module import to_backend
 from ..nn.init import ShapeInit
-from ..ops import HALF, Array, Ops
+from ..ops import Array, Ops
 from ..schedulers.flow_v2 import distilled_flow, image_text_flow, shift_v2, times_v2
 from ..schedulers.guidance import frame_scales, oscillating
 from ..schedulers.stepping import Predict, Step
@@ -40,8 +40,6 @@ def v2_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     model = to_backend(ops, fill(empty, golden.weights()))
     for name, case in golden.cases.items():
         inputs, args = golden.inputs(name), case.args
-        if ops.dtype in HALF and args["cond"] != "distill":
-            continue  # guidance magnifies rounding tenfold, step by step: in half precision the end says nothing
         T, H, W = args["thw"]
         grid = (T, H // 2, W // 2)
         times = times_v2(args["n"], shift_v2(grid[1] * grid[2], T))

@@ -15,9 +15,6 @@ SETS = [path for path in find_golden_sets(GOLDEN) if path.parent == GOLDEN]
 NOT_IN_HALF = {
     (f"iddpm_sample_{release}", "train_t0") for release in ("v1.0", "v1.1")
 }  # so ill-conditioned is the bound
-NOT_IN_HALF |= {
-    ("v2_sample", case) for case in ("t2v", "i2v_osci", "i2v_loop", "i2v_tail")
-}  # guidance magnifies rounding
 OPTIONAL = ("torch", "numba")
 BACKENDS = [
     "numpy",
