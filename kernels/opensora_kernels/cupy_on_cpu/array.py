@@ -68,14 +68,6 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         """Copy on the device."""
         return run(np.array, (self,), {"order": order})
 
-    def fill(self, value: Any) -> None:
-        """Set every element."""
-        run(np.ndarray.fill, (self, value))
-
-    def scatter_add(self, index: Any, values: Any) -> None:
-        """Add at places that may repeat."""
-        run(np.add.at, (self, index, values))
-
 
 @dataclass(frozen=True)
 class Place:

@@ -20,7 +20,7 @@ FILES = [
     *sorted((ROOT / "kernels/opensora_kernels/cuda").glob("*.py")),
     *sorted((ROOT / "kernels/opensora_kernels/numba_cuda").glob("*.py")),
 ]
-METHODS = {"astype", "copy", "fill", "get", "reshape", "scatter_add", "view", "data", "device", "dtype", "itemsize"}
+METHODS = {"astype", "copy", "get", "reshape", "view", "data", "device", "dtype", "itemsize"}
 
 
 def chain(node):
