@@ -16,8 +16,8 @@ from .inputs import check_latents, check_prompt
 from .trainable import Trainable
 
 if TYPE_CHECKING:
-    from ..interpret.integrated import IntegratedGradients
-    from ..interpret.words import TokenAttribution
+    from .interpret.integrated import IntegratedGradients
+    from .interpret.words import TokenAttribution
 
 
 class Explainable(Trainable):
@@ -39,8 +39,8 @@ class Explainable(Trainable):
         the tokens of the prompt; or "self", from video to video, [B, T, H, S, S] within a frame and [B, S, H, T, T]
         along time. Weights sum to 1 over the last axis.
         """
-        from ..interpret.attention import attention_maps, attention_names
         from ..nn.attention import CrossAttention, SelfAttention
+        from .interpret.attention import attention_maps, attention_names
 
         timestep = number("timestep", timestep, 0, 1000)
         check_prompt("prompt", prompt)
@@ -58,10 +58,10 @@ class Explainable(Trainable):
         """Which words of the prompt move which frames of a video (a Video, or uint8 frames [T, H, W, 3]).
 
         The video is noised to each timestep, and the model predicts with the prompt and with one word less at a time.
-        Costs as many predictions as there are words and timesteps. `heat_picture` in `opensora_core.interpret.picture`
-        shows the result over the frames.
+        Costs as many predictions as there are words and timesteps. The result's
+        `picture(frames)` shows it over the frames.
         """
-        from ..interpret.words import token_attribution
+        from .interpret.words import token_attribution
 
         check_prompt("prompt", prompt)
         if not timesteps:
@@ -77,14 +77,14 @@ class Explainable(Trainable):
 
         The path leads from the null caption to the caption in `steps` gradients; noise and time are of the seed.
         """
-        from ..interpret.integrated import integrated_gradients
+        from .interpret.integrated import integrated_gradients
 
         batch = self._batch(latents, text, seed, caption_dropout=0.0)
         return integrated_gradients(self.ops, self._parts, batch, whole("steps", steps, 1))
 
     def layer_importance(self, latents: Any, text: list[str], *, seed: int) -> dict[str, float]:
         """Rise of the training loss on latents [B, C, T, h, w] when one block is skipped, by the block's name."""
-        from ..interpret.layers import layer_importance
+        from .interpret.layers import layer_importance
 
         return layer_importance(self.ops, self._parts, self._batch(latents, text, seed, caption_dropout=0.0))
 

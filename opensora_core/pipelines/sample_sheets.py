@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..media.sheet import labelled_sheet
 from ..media.video import Video
 from ..serialization.atomic import atomic_file
 from ..training.samples import Samples
@@ -34,8 +35,6 @@ class SampleSheets:
 
     def draw(self, path: Path) -> None:
         """Write the sheet of the present weights, whole or not at all."""
-        from ..evaluation.sheet import labelled_sheet
-
         model = self._model()
         # A young model may overflow; that must show, and not end the run.
         options: dict[str, Any] = {**self.samples.sizes, "seed": self.samples.seed, "check_finite": "off"}

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..capture import Call, capture
-from ..errors import InvalidInputError
-from ..module import named_modules
-from ..nn.attention import CrossAttention, SelfAttention
-from ..ops import NEVER, PATTERNS, Array, Ops
-from ..pipelines.components import Components
-from ..pipelines.generation import predict_once
+from ...capture import Call, capture
+from ...errors import InvalidInputError
+from ...module import named_modules
+from ...nn.attention import CrossAttention, SelfAttention
+from ...ops import NEVER, PATTERNS, Array, Ops
+from ..components import Components
+from ..generation import predict_once
 
 Kind = type[CrossAttention] | type[SelfAttention]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from opensora_core.errors import InvalidInputError
-from opensora_core.interpret.picture import heat_picture, spread
-from opensora_core.interpret.words import TokenAttribution
+from opensora_core.pipelines.interpret.picture import on_pixels
+from opensora_core.pipelines.interpret.words import TokenAttribution
 from tests.pipelines.models import PROMPT, clip, distance, make
 
 BACKENDS = ["numpy", "torch"]
@@ -108,11 +108,11 @@ def test_words_cannot_be_attributed_to_nothing(options, words):
 def test_heat_lies_on_the_pixels_of_its_latents():
     influence = np.zeros((2, 2, 2, 3), np.float32)
     influence[1, 1, 0, 2] = 1
-    heat = spread(influence, (5, 16, 24))
+    heat = on_pixels(influence, (5, 16, 24))
     assert heat.shape == (2, 5, 16, 24)
     hot = np.argwhere(heat)
     assert [tuple(np.unique(axis)) for axis in hot.T] == [(1,), (1, 2, 3, 4), tuple(range(8)), tuple(range(16, 24))]
-    picture = heat_picture(TokenAttribution(("red", "circle"), influence), clip(5, 16, 24))
+    picture = TokenAttribution(("red", "circle"), influence).picture(clip(5, 16, 24))
     pixels = np.asarray(picture)
     assert pixels.shape[0] // 3 == 16 * 4 + 2, "the frames and two words, enlarged to 96 pixels a line, and a gap each"
     assert len(np.unique(pixels)) > 100

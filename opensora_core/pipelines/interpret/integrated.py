@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops import Array, Ops
-from ..pipelines.components import Components
-from ..pipelines.learning import loss_of
+from ...ops import Array, Ops
+from ..components import Components
+from ..learning import loss_of
 
 
 @dataclass(frozen=True)

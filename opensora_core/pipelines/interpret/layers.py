@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..dit.blocks import STDiT3Block
-from ..module import named_modules, replace_part
-from ..ops import Array, Ops
-from ..pipelines.components import Components
-from ..pipelines.learning import loss_of
+from ...dit.blocks import STDiT3Block
+from ...module import named_modules, replace_part
+from ...ops import Array, Ops
+from ..components import Components
+from ..learning import loss_of
 
 
 def layer_importance(ops: Ops, parts: Components, batch: Mapping[str, Array]) -> dict[str, float]:

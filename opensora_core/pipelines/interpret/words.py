@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError
-from ..ops import Array, Ops
-from ..pipelines.components import Components
-from ..pipelines.generation import encode_prompt, predict_once
-from ..random import normal_batch
-from ..schedulers.rectified_flow import add_noise
+from ...errors import InvalidInputError
+from ...media.video import Frames
+from ...ops import Array, Ops
+from ...random import normal_batch
+from ...schedulers.rectified_flow import add_noise
+from ..components import Components
+from ..generation import encode_prompt, predict_once
+from .picture import heat_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 WORD = re.compile(r"\S+")
 
@@ -36,6 +42,10 @@ class TokenAttribution:
         """Mean influence of each word on each latent frame, [W, T']."""
         mean: NDArray[np.float32] = self.influence.mean(axis=(2, 3))
         return mean
+
+    def picture(self, frames: Frames) -> Image.Image:
+        """A Pillow image of the video's frames [T, H, W, 3], and below them of where each word has influence."""
+        return heat_picture(self.words, self.influence, frames)
 
 
 def token_attribution(
