@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 
 from opensora_core.errors import OpenSoraError, with_remedy
+from opensora_kernels.choice import OLDEST_ARCH
 
 from .cuda_kernels import VARIABLE
 from .cuda_libraries import INSTALL, INSTALL_NUMBA, Libraries, compute_capability, device_count, load_cupy
 
 Row = tuple[str, str, str, str]
 """What was looked at, "ok" or "warn", what was seen, and the remedy. The backend is optional, so nothing here fails."""
-
-KERNEL_ARCH = 80  # asynchronous copies and bfloat16 tensor cores
 
 
 def diagnose(load: Callable[[], Libraries] = load_cupy) -> Iterator[Row]:
@@ -62,6 +61,6 @@ def _gpu(lib: Libraries, index: int) -> Row:
     arch = compute_capability(lib, index)
     free, total = lib.xp.cuda.Device(index).mem_info
     text = f"compute capability {arch // 10}.{arch % 10}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
-    if arch < KERNEL_ARCH:
+    if arch < OLDEST_ARCH:
         return (f"cuda:{index}", "warn", f"{text}; the kernels of this library need 8.0", "it runs, by CuPy alone")
     return (f"cuda:{index}", "ok", text, "")

@@ -8,20 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from opensora_core.errors import InvalidInputError
 from opensora_core.ops import HALF, Array, Axis, DType, Ops
 from opensora_kernels.cuda.index_add import index_add
 
-from .cuda_exchange import from_torch
+from .cuda_exchange import BFLOAT16, from_torch
 from .cuda_gemm import gemm
 from .cuda_graph import capturing
 from .cuda_kernels import Kernels
 from .cuda_libraries import Libraries
-
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 def _dtype(dtype: DType) -> np.dtype[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from device import Check
 
 TOOLS = ("memcheck", "racecheck")
-SECONDS = 70
+SECONDS = 45
 
 
 def run(check: Check) -> dict[str, Any]:

@@ -6,11 +6,14 @@ the GPU alone; rows say "calls" where recording was not possible, which include 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from device import Check
+from targets import verdicts
 
 CACHE = 2**28  # bytes that the sets of arrays exceed together; an H100 has 50 MB of L2
 HIDDEN, HEADS, D = 1152, 16, 72
@@ -21,7 +24,7 @@ def run(check: Check) -> dict[str, Any]:
     shape = {"T": 15, "S": 1620} if not check.dry else {"T": 3, "S": 4}
     copy = _copy_speed(check)
     rows = []
-    for case in _cases(check, **shape):
+    for case in chain(_cases(check, **shape), _autoencoder_cases(check)):
         for name, calls, graph in case["providers"]:
             try:
                 seconds, mode = check.seconds(calls, graph)
@@ -35,7 +38,14 @@ def run(check: Check) -> dict[str, Any]:
                 row["tflops"] = round(case["flops"] / seconds / 1e12, 2)
             rows.append(row)
             print(row, flush=True)
-    return {"shape": shape, "copy_bytes_per_s": copy, "rows": rows}
+    failures = [f"{r['op']} by {r['provider']}: {r['error']}" for r in rows if "error" in r and is_ours(r["provider"])]
+    judged = {} if check.dry else {"targets": verdicts(rows)}
+    return {"shape": shape, "copy_bytes_per_s": copy, "rows": rows, **judged, "failures": failures}
+
+
+def is_ours(provider: str) -> bool:
+    """Whether a provider must not fail; a rival may lack what a case needs."""
+    return provider.startswith("opensora")
 
 
 def _copy_speed(check: Check) -> float:
@@ -59,7 +69,8 @@ def _cases(check: Check, T: int, S: int) -> Iterator[dict[str, Any]]:
         run_ours = lambda o, x, q, k, c, s, p=pattern: o.attention_3d(x, p, q, k, c, s)  # noqa: E731
         run_torch = lambda t, x, q, k, c, s, p=pattern: _torch_attention_3d(t, x, p, q, k, c, s)  # noqa: E731
         tables = ((D,), (D,), (length, D // 2), (length, D // 2))
-        yield _case(check, f"attention_3d {pattern}", (qkv, *tables), run_ours, run_torch, 4 * tokens, flops)
+        shapes, sdpa = (qkv, *tables), pattern == "spatial"
+        yield _case(check, f"attention_3d {pattern}", shapes, run_ours, run_torch, 4 * tokens, flops, sdpa=sdpa)
     cross = ((1, heads, T * S, D), (1, heads, 300, D), (1, heads, 300, D))
     flops = 4 * T * S * 300 * heads * D
     yield _case(check, "attention cross 300", cross, _ours_attention, _torch_sdpa, 2 * tokens, flops, sdpa=True)
@@ -68,9 +79,24 @@ def _cases(check: Check, T: int, S: int) -> Iterator[dict[str, Any]]:
     yield _case(check, "attention full D=128", full, _ours_attention, _torch_sdpa, size, flops, sdpa=True)
     rows = ((1, T * S, HIDDEN), (1, 1, HIDDEN), (1, 1, HIDDEN))
     yield _case(check, "modulate", rows, lambda o, x, a, b: o.modulate(x, a, b), _torch_modulate, 2 * tokens, 0)
+    rows = ((1, T * S, HIDDEN), (1, T * S, HIDDEN), (1, 1, HIDDEN))
+    residual = lambda o, x, b, g: o.gated_residual(x, b, g)  # noqa: E731
+    yield _case(check, "gated_residual", rows, residual, lambda t, x, b, g: x + g * b, 3 * tokens, 0)
     yield _case(check, "gelu", ((1, T * S, 4 * HIDDEN),), lambda o, x: o.gelu(x), _torch_gelu, 8 * tokens, 0)
     linear, flops = ((T * S, HIDDEN), (3 * HIDDEN, HIDDEN)), 6 * T * S * HIDDEN**2
     yield _case(check, "linear qkv", linear, lambda o, x, w: o.linear(x, w), lambda t, x, w: x @ w.T, 4 * tokens, flops)
+
+
+def _autoencoder_cases(check: Check) -> Iterator[dict[str, Any]]:
+    """A block of a video autoencoder at 256x256 pixels: its norm with SiLU and its convolution."""
+    C, *size = (128, 5, 128, 128) if not check.dry else (32, 2, 4, 4)
+    voxels = math.prod(size)
+    silu = lambda o, x, w, b: o.group_norm_silu(x, 32, w, b)  # noqa: E731
+    yield _case(check, "group_norm_silu", ((1, C, *size), (C,), (C,)), silu, _torch_group_norm_silu, 4 * C * voxels, 0)
+    shapes, flops = ((1, C, *size), (C, C, 3, 3, 3)), 54 * C * C * voxels
+    ours = lambda o, x, w: o.conv(x, w, padding=(1, 1, 1))  # noqa: E731
+    theirs = lambda t, x, w: t.nn.functional.conv3d(x, w, padding=1)  # noqa: E731
+    yield _case(check, "conv 3x3x3", shapes, ours, theirs, 4 * C * voxels, flops)
 
 
 def _case(
@@ -86,6 +112,9 @@ def _case(
     if not check.dry:
         composed = _composed(ops)
         providers.append(("opensora composed", [lambda a=a: ours(composed, *a) for a in arrays], check.cupy_graph))
+    if sdpa and not check.dry:
+        own = _without_torch(ops)
+        providers.append(("opensora without torch", [lambda a=a: ours(own, *a) for a in arrays], check.cupy_graph))
     if (torch := check.torch) is not None:
         tensors = [[ops.to_torch(x) for x in a] for a in arrays]
         providers += _torch_providers(check, torch, tensors, theirs, sdpa)
@@ -98,6 +127,19 @@ def _composed(ops: Any) -> Any:
 
     plain = type(ops)(ops.device, ops.dtype)
     object.__setattr__(plain, "_kernels", Kernels(ops._lib, 0, "none"))
+    return plain
+
+
+def _without_torch(ops: Any) -> Any:
+    """The same backend where attention is never handed to Torch."""
+    from opensora_backends.cuda_kernels import Kernels
+
+    class Own(Kernels):
+        def choose(self, op: str, dtype: str, **layout: Any) -> Any:
+            return super().choose(op, dtype, torch=False, **layout)
+
+    plain = type(ops)(ops.device, ops.dtype)
+    object.__setattr__(plain, "_kernels", Own(ops._lib, 0))
     return plain
 
 
@@ -134,6 +176,10 @@ def _torch_modulate(torch: Any, x: Any, shift: Any, scale: Any) -> Any:
 
 def _torch_gelu(torch: Any, x: Any) -> Any:
     return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def _torch_group_norm_silu(torch: Any, x: Any, weight: Any, bias: Any) -> Any:
+    return torch.nn.functional.silu(torch.nn.functional.group_norm(x, 32, weight, bias, 1e-6))
 
 
 def _torch_attention_3d(torch: Any, qkv: Any, pattern: str, q_norm: Any, k_norm: Any, cos: Any, sin: Any) -> Any:

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .cuda.attention_layout import HEAD_DIMS, TEMPORAL_FRAMES
 from .cuda.launching import MOST_ACROSS
 
 HALF = ("float16", "bfloat16")
 FLOATING = ("float32", *HALF)
 DTYPES = ("float64", *FLOATING)
 OLDEST_ARCH = 80  # asynchronous copies, and tensor cores for bfloat16
-HEAD_DIMS = range(1, 257)
 SHOWN_HEAD_DIMS = (72, 128, 30, 300)
 LONG = 4096  # from so many keys on, Torch's attention is expected to win at wide heads
 COMPOSITION = "default composition"
@@ -98,7 +98,7 @@ class Choice:
 TENSOR_CORES: dict[str, Any] = {"dtypes": HALF, "head_dims": HEAD_DIMS, "multiple": 8}
 PLAIN: dict[str, Any] = {"head_dims": HEAD_DIMS}
 HEADS: dict[str, Any] = {"most_across": MOST_ACROSS}
-ALONG_TIME: dict[str, Any] = {"patterns": ("temporal",), "longest": 32, **HEADS}
+ALONG_TIME: dict[str, Any] = {"patterns": ("temporal",), "longest": TEMPORAL_FRAMES, **HEADS}
 
 KERNELS = (  # of one op in the order of preference
     Kernel("temporal_attention", "attention_3d", "temporal_attention.cu", **TENSOR_CORES, **ALONG_TIME),

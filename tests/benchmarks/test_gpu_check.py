@@ -39,7 +39,8 @@ def test_a_dry_run_goes_through_every_step(tmp_path):
     assert done.returncode == 0, (done.stdout, done.stderr, logs)
     found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in STEPS}
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert {name: step["status"] for name, step in summary["steps"].items()} == dict.fromkeys(STEPS, "ok")
+    statuses = {name: step["status"] for name, step in summary["steps"].items()}
+    assert statuses == {**dict.fromkeys(STEPS, "ok"), "sanitizer": "not run"}
     assert found["kernels"]["cases"] >= 20
     assert found["python_kernels"]["cases"] >= 16
     assert len(found["python_kernels"]["launched"]) == 8
@@ -64,6 +65,27 @@ def test_a_step_that_dies_leaves_the_others_alone(tmp_path):
     done = gpu_check(tmp_path / "out", "--dry", "--steps", "environment,golden", PYTHONPATH=str(sabotage))
     summary = json.loads((tmp_path / "out/summary.json").read_text())["steps"]
     assert (done.returncode, summary["environment"]["status"], summary["golden"]["status"]) == (1, "ok", "died -11")
+
+
+def test_what_was_not_run_is_told_and_fine_in_a_dry_run_only(tmp_path):
+    done = gpu_check(tmp_path, "--dry", "--steps", "sanitizer")
+    assert (done.returncode, done.stdout.split()[:3]) == (0, ["sanitizer", "not", "run"])
+
+
+def test_targets_are_judged_by_the_timings(modules):
+    verdicts = modules("targets").verdicts
+    rows = [
+        {"op": "attention_3d temporal", "provider": "opensora", "us": 10.0, "of_copy_speed": 0.9},
+        {"op": "attention_3d temporal", "provider": "torch eager", "us": 39.0, "of_copy_speed": 0.2},
+        {"op": "attention full D=128", "provider": "opensora", "us": 14.0},
+        {"op": "attention full D=128", "provider": "torch cudnn_attention", "us": 10.0},
+        {"op": "attention full D=128", "provider": "torch flash_attention", "error": "not here"},
+    ]
+    found = {row["target"]: (row["found"], row["met"]) for row in verdicts(rows)}
+    assert found["temporal attention: share of copy speed"] == (0.9, True)
+    assert found["temporal attention: times Torch eager"] == (3.9, False)
+    assert found["full attention D=128: times the best of SDPA"] == (0.71, True)
+    assert found["modulate: share of copy speed"] == (None, False)
 
 
 def test_an_unknown_step_is_refused(tmp_path):

@@ -4,13 +4,6 @@
 
 // Elements from one index to the next. A sequence is named by two indices, as (b, t) or (b, s) of a video; rows are its
 // tokens. A row's D elements are adjacent.
-struct Strides {
-  long long outer, inner, row, head;
-  __device__ __forceinline__ long long sequence(int n, int inner_size, int h) const {
-    return n / inner_size * outer + n % inner_size * inner + h * head;
-  }
-};
-
 // For kernels with operands by strides of these names: q, k, v, `fourth` and the mask from head h of sequence n on; and
 // keys, no more of which count than its length says.
 #define BEGIN_SEQUENCE(fourth)                                                   \
@@ -29,7 +22,6 @@ struct Preparation {
   const W* folded;       // [D] weights of the other side's norm, which a rotation does not separate from it
   const float *cos, *sin;  // [D/2] of this row
   float eps;
-  __device__ __forceinline__ bool any() const { return norm || folded || cos; }
 };
 
 // Elements from row to row of a tile of D halves: an odd number of 16-byte chunks, so that ldmatrix and row-wise access

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .attention_layout import (
+    TEMPORAL_FRAMES,
     Strided,
     check_head,
     check_heads_alike,
@@ -25,7 +26,6 @@ from .attention_layout import (
 from .launching import EVERY_GPU, GetKernel, c_type, ceil_div, dense_rows, element_strides, launch, optional
 from .preparation import Prepared, norm_weight, rope_tables
 
-TEMPORAL_FRAMES = 32  # the longest sequence that temporal_attention.cu takes in one tile
 RESIDENT_BLOCKS = 1024  # about what a large GPU runs at once; below it, every place gets a block
 FLASH_WARPS = 4
 

@@ -11,6 +11,7 @@ import numpy as np
 from .launching import MOST_ACROSS, ceil_div, dense_rows, element_strides
 
 HEAD_DIMS = range(1, 257)
+TEMPORAL_FRAMES = 32  # the longest sequence that temporal_attention.cu takes in one tile
 
 
 @dataclass(frozen=True)

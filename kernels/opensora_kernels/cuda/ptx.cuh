@@ -1,4 +1,5 @@
-// Every line of inline assembly that our kernels use, and nothing else. opensora_kernels.emulation has a CPU twin of each.
+// All inline assembly that kernels may use. opensora_kernels.emulation has a CPU twin of each line, and gpu_check compares
+// the two on a GPU.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>

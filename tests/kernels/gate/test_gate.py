@@ -55,6 +55,14 @@ def asked():
     return {one.name: one for one in instantiations()}
 
 
+def test_a_kernel_of_every_family_keeps_its_budget(asked):
+    family = {name.partition("<")[0]: name for name in asked if "float" not in name.partition("<")[2]}
+    rest = {kind: name for kind, name in family.items() if not any(b.startswith(f"{kind}<") for b in BOUNDED)}
+    reports = list(compile_kernels([asked[name] for name in rest.values()], "90a"))
+    assert len(reports) == len(rest)
+    assert Budget.load().judge(reports) == []
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_kernels_keep_their_budget(asked, arch):
     reports = list(compile_kernels([asked[name] for name in BOUNDED], arch))
