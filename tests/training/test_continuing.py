@@ -29,14 +29,13 @@ def stage(**changed):
     return [replace(images, **changed), clips]
 
 
-def resumed(folder, made: Trainer) -> Trainer:
-    made.folder = folder
+def resumed(made: Trainer) -> Trainer:
     made.resume()
     return made
 
 
-def other(**changed) -> Trainer:
-    made = trainer()
+def other(folder, **changed) -> Trainer:
+    made = trainer("numpy", folder)
     made.recipe = replace(made.recipe, **changed)
     return made
 
@@ -44,13 +43,13 @@ def other(**changed) -> Trainer:
 def test_the_same_recipe_is_gone_on_with_in_silence(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert resumed(folder, trainer()).state.step == 1
+        assert resumed(trainer("numpy", folder)).state.step == 1
 
 
 def test_rates_steps_and_data_may_change_and_each_change_is_told(folder):
     stages = stage(learning_rate=2e-4, steps=30, buckets=(recipe().stages[0].buckets[0], recipe().stages[1].buckets[0]))
     with pytest.warns(CheckpointWarning) as told:
-        made = resumed(folder, other(stages=tuple(stages), seed=3))
+        made = resumed(other(folder, stages=tuple(stages), seed=3))
     for change in (
         "from step-00000001 with another recipe: ",
         "stages.1.steps was 3, is 30",
@@ -61,16 +60,16 @@ def test_rates_steps_and_data_may_change_and_each_change_is_told(folder):
         assert change in str(told[0].message)
     next(steps := made.run())
     steps.close()
-    assert resumed(folder, other(stages=tuple(stages), seed=3)).state.step == 2, "told once: it is the recipe's now"
+    assert resumed(other(folder, stages=tuple(stages), seed=3)).state.step == 2, "told once: it is the recipe's now"
 
 
 def test_the_shape_of_the_denoiser_may_not_change(folder):
     larger = {**NANO.denoiser.to_dict(), "depth": 2}
     with pytest.raises(WeightsError, match=r"step-00000001 was made by another recipe: denoiser.depth was 1, is 2. .*"
                        r"another folder, which --warm-start --init RUN/model lets start"):  # fmt: skip
-        resumed(folder, trainer(denoiser=larger))
+        resumed(trainer("numpy", folder, denoiser=larger))
     with pytest.warns(CheckpointWarning, match=r"denoiser\.input_sq_size was 64, is 32"):
-        resumed(folder, trainer(denoiser={**NANO.denoiser.to_dict(), "input_sq_size": 32}))
+        resumed(trainer("numpy", folder, denoiser={**NANO.denoiser.to_dict(), "input_sq_size": 32}))
 
 
 @pytest.mark.parametrize(
@@ -82,16 +81,16 @@ def test_the_shape_of_the_denoiser_may_not_change(folder):
 )
 def test_what_the_output_means_and_what_learns_may_not_change(folder, changed, words):
     with pytest.raises(InvalidInputError, match=f"another recipe: {words}. Rates, steps, .* may change"):
-        resumed(folder, trainer(**changed))
+        resumed(trainer("numpy", folder, **changed))
 
 
 def test_a_checkpoint_that_tells_no_recipe_is_known_by_its_shapes(folder):
     made = trainer()
     made.step(made.batch(0))
     save_checkpoint(made.ops, folder, made.state)
-    assert resumed(folder, other(seed=5)).state.step == 1
+    assert resumed(other(folder, seed=5)).state.step == 1
     with pytest.raises(WeightsError, match=r"another recipe: the weights do not fit the model"):
-        resumed(folder, trainer(denoiser={**NANO.denoiser.to_dict(), "depth": 2}))
+        resumed(trainer("numpy", folder, denoiser={**NANO.denoiser.to_dict(), "depth": 2}))
 
 
 def test_a_recipe_is_told_by_what_is_not_left_at_its_default():
