@@ -9,6 +9,7 @@ import numpy as np
 
 from ..ops import Array, Ops
 from .diffusion import DiffusionTables, Steps, at, diffuse, posterior_mean, way_back
+from .frame_mean import frame_mean
 
 BIN = 1.0 / 255.0  # half the width of one of 256 grey levels in -1 to 1
 EDGE = 0.999  # beyond it the outermost bins reach to infinity
@@ -54,13 +55,13 @@ def diffusion_loss(
     """
     C = x0.shape[1]
     error = output[:, :C] - noise
-    mse = _mean(ops, error * error, mask)
+    mse = frame_mean(ops, error * error, mask)
     fixed = ops.concat([ops.stop_gradient(output[:, :C]), output[:, C:]], axis=1)
     back = way_back(ops, tables, fixed, x_t, steps)
     mean = posterior_mean(ops, tables, x0, x_t, steps)
     log_variance = at(ops, tables.posterior_log_variance_clipped, steps, x_t)
-    kl = _mean(ops, normal_kl(ops, mean, log_variance, back.mean, back.log_variance), mask)
-    nll = _mean(ops, -1.0 * grey_log_likelihood(ops, x0, back.mean, 0.5 * back.log_variance), mask)
+    kl = frame_mean(ops, normal_kl(ops, mean, log_variance, back.mean, back.log_variance), mask)
+    nll = frame_mean(ops, -1.0 * grey_log_likelihood(ops, x0, back.mean, 0.5 * back.log_variance), mask)
     vb = ops.where(ops.asarray(steps == 0), nll, kl) * (1.0 / math.log(2.0))
     return Losses(mse + vb, mse, vb)
 
@@ -90,12 +91,3 @@ def _normal_cdf(ops: Ops, x: Array) -> Array:
 
 def _safe_log(ops: Ops, p: Array) -> Array:
     return ops.log(ops.maximum(p, LEAST))
-
-
-def _mean(ops: Ops, x: Array, mask: Array | None) -> Array:
-    """Mean [B] over everything, or over the frames where mask [B, T] is True."""
-    per_frame = ops.sum(x, axis=(1, 3, 4)) * (1.0 / (x.shape[1] * x.shape[3] * x.shape[4]))  # (B, T)
-    if mask is None:
-        return ops.sum(per_frame, axis=1) * (1.0 / x.shape[2])
-    weights = ops.astype(mask, per_frame.dtype)
-    return ops.sum(per_frame * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from ..ops import Array, Ops
+from .frame_mean import frame_mean
 from .stepping import Noise, Step, check_mask, frames
 from .timesteps import NUM_TIMESTEPS
 
@@ -31,11 +32,7 @@ def flow_loss(ops: Ops, velocity: Array, x0: Array, noise: Array, mask: Array | 
     mask [B, T]: only frames with True count (the others were given to the model as they are).
     """
     error = velocity - (x0 - noise)
-    per_frame = ops.sum(error * error, axis=(1, 3, 4)) * (1.0 / (x0.shape[1] * x0.shape[3] * x0.shape[4]))  # (B, T)
-    if mask is None:
-        return ops.sum(per_frame, axis=1) * (1.0 / x0.shape[2])
-    weights = ops.astype(mask, per_frame.dtype)
-    return ops.sum(per_frame * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)
+    return frame_mean(ops, error * error, mask)
 
 
 def guided(ops: Ops, predict: Velocity, guidance_scale: float, channels: int) -> Velocity:
