@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,11 +53,24 @@ class STDiT3Block:
         self, ops: Ops, x: Array, modulation: Array, text: KeysValues, mask: Array | None, rope: Rope
     ) -> Array:
         """x [B, T, S, C], modulation [B, 1 or T, 6, C] -> [B, T, S, C]."""
+
+        def attend(h: Array) -> Array:
+            return self.attn(ops, h, "temporal", rope) if self.temporal else self.attn(ops, h, "spatial")
+
+        return self.around(ops, x, modulation, attend, lambda x: self.cross_attn(ops, x, text, mask))
+
+    def around(
+        self,
+        ops: Ops,
+        x: Array,
+        modulation: Array,
+        attend: Callable[[Array], Array],
+        read: Callable[[Array], Array],
+    ) -> Array:
+        """The block around any attention among the tokens, and any way of reading the text; shapes as in a call."""
         m = Modulation(*split(ops, modulation + self.scale_shift_table, 6, axis=2))
-        h = ops.modulate(x, m.shift_attn, m.scale_attn)
-        h = self.attn(ops, h, "temporal", rope) if self.temporal else self.attn(ops, h, "spatial")
-        x = ops.gated_residual(x, h, m.gate_attn)
-        x = x + self.cross_attn(ops, x, text, mask)
+        x = ops.gated_residual(x, attend(ops.modulate(x, m.shift_attn, m.scale_attn)), m.gate_attn)
+        x = x + read(x)
         h = self.mlp(ops, ops.modulate(x, m.shift_mlp, m.scale_mlp))
         return ops.gated_residual(x, h, m.gate_mlp)
 

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..derived import pad_to_multiple, rearrange, split
+from ..derived import pad_to_multiple, rearrange
 from ..errors import InvalidInputError
 from ..nn.attention import KeysValues, Rope, SelfAttention
 from ..nn.embeddings import rope_frequencies
 from ..nn.init import RandomInit
 from ..ops import Array, Ops
-from .blocks import Modulation, STDiT3Block
+from .blocks import STDiT3Block
 from .captions import unpatchify
 from .config import STDiT3Config
 from .embedders import PatchEmbedder, RopeFrequencies
@@ -101,24 +101,9 @@ class WindowedSTDiT3(STDiT3):
         inside = _rope_3d(ops, self.rope.freqs, (window[2], *window[:2]), scale, "hwt")
         for i, block in enumerate(self.blocks()):
             attend = _in_windows(ops, block.attn, grid, window, inside) if i % 2 else _in_frames(ops, block.attn, space)
-            x = _block(ops, block, x, modulation, attend, _text(ops, block, i, text, given, grid[0]))
+            x = block.around(ops, x, modulation, attend, _text(ops, block, i, text, given, grid[0]))
         x = self.final_layer(ops, x, t, None, None)
         return ops.widen(unpatchify(ops, x, grid, c.patch_size)[:, :, :T, :H, :W])
-
-
-def _block(
-    ops: Ops,
-    block: STDiT3Block,
-    x: Array,
-    modulation: Array,
-    attend: Callable[[Array], Array],
-    read: Callable[[Array], Array],
-) -> Array:
-    m = Modulation(*split(ops, modulation + block.scale_shift_table, 6, axis=2))
-    x = ops.gated_residual(x, attend(ops.modulate(x, m.shift_attn, m.scale_attn)), m.gate_attn)
-    x = x + read(x)
-    h = block.mlp(ops, ops.modulate(x, m.shift_mlp, m.scale_mlp))
-    return ops.gated_residual(x, h, m.gate_mlp)
 
 
 def _text(
