@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -95,7 +96,6 @@ class Explainable(Trainable):
         weights and generates the same; what a call holds are arrays of the backend. Raises InvalidInputError for a name
         that leads nowhere or to something that is not called.
         """
-        twin = type(self).__new__(type(self))
-        twin.ops, twin._learner = self.ops, None
+        twin = copy(self)
         twin._loaded, calls = capture(replace(self._parts, compiled=None), names)
         return twin, calls

@@ -18,9 +18,7 @@ LABEL, GAP = 84, 2  # pixels for a word, and between the rows
 HOT = np.array([255, 60, 0], np.float32)
 
 
-def heat_picture(
-    words: Sequence[str], influence: NDArray[np.float32], frames: Frames, *, limit: int = 24
-) -> Image.Image:
+def heat_picture(words: Sequence[str], influence: NDArray[np.float32], frames: Frames) -> Image.Image:
     """A Pillow image: the frames [T, H, W, 3], and below them for each word the same frames, dark but for its heat.
 
     influence: [W, T', h, w], at least 0; the largest of all words together is fully bright.
@@ -28,13 +26,13 @@ def heat_picture(
     from PIL import Image, ImageDraw
 
     some = spread(len(frames))
-    heat = on_pixels(influence[:limit], frames.shape[:3])[:, some]  # (W, shown, H, W)
+    heat = on_pixels(influence, frames.shape[:3])[:, some]  # (W, shown, H, W)
     heat = heat / max(float(heat.max()), 1e-12)
     strips = [strip(frames[some]), *(strip(_lit(frames[some], h)) for h in heat)]
     height, width = strips[0].shape[:2]
     picture = Image.new("RGB", (LABEL + width, len(strips) * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(picture)
-    for i, (word, row) in enumerate(zip(("", *words[:limit]), strips, strict=True)):
+    for i, (word, row) in enumerate(zip(("", *words), strips, strict=True)):
         top = i * (height + GAP)
         draw.text((4, top + height // 2 - 6), word[:14], fill=INK)
         picture.paste(Image.fromarray(row), (LABEL, top))
