@@ -9,8 +9,8 @@ from typing import Any
 from ..media.sheet import labelled_sheet
 from ..media.video import Video
 from ..serialization.atomic import atomic_file
+from ..training.log import Progress
 from ..training.samples import Samples
-from ..training.trainer import Progress
 from .opensora import OpenSora
 
 

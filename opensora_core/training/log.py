@@ -1,15 +1,30 @@
-"""The log of a run: one line of JSON a step."""
+"""The log of a run: what a step says about itself, one line of JSON a step."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..serialization.atomic import atomic_file, naming_a_full_disk
 
 LOG = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one finished step says about itself."""
+
+    step: int  # finished steps of the whole run
+    total: int
+    stage: str
+    loss: float
+    seconds: float  # of this step
+    samples: int
+    learning_rate: float
+    validation: dict[str, float] | None = None  # after some steps: the held-out loss, "mean" and by timestep
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import MissingDependencyError
-from .trainer import Progress
+from .log import Progress
 
 
 class TensorBoard:

@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..checks import whole
 from ..dit.stdit3 import STDiT3
 from ..errors import InvalidInputError, NonFiniteError
-from ..interpose.places import Places
-from ..module import rebuild, state_dict
-from ..nn.init import RandomInit
 from ..nn.lora import LowRank, adapters_of, merged
 from ..ops import Array, Ops
-from ..serialization.leftovers import remove_leftovers
-from ..serialization.state import fill
 from ..text.encoder import TextEncoder
 from ..text.tokenizer import WordTokenizer
-from . import log
-from .blame import Objective, first_bad
-from .checkpoints import KEEP, TrainState, latest_checkpoint, save_checkpoint
-from .data import Batch, Encode, make_batch, parts, prefetch
+from .checkpoints import KEEP, TrainState
+from .data import Batch, Encode, make_batch, prefetch
 from .datasets.files import TrainingFiles
-from .lora import ADAPTERS, with_adapters
-from .objective import training_loss
-from .optimizer import ema_update, is_finite
-from .parts import learned
+from .learner import Learner
+from .log import Progress
 from .recipe import Recipe
+from .run_folder import RunFolder
 from .team import Team
 from .validation import HeldOut
 
-
-@dataclass(frozen=True)
-class Progress:
-    """What one finished step says about itself."""
-
-    step: int  # finished steps of the whole run
-    total: int
-    stage: str
-    loss: float
-    seconds: float  # of this step
-    samples: int
-    learning_rate: float
-    validation: dict[str, float] | None = None  # after some steps: the held-out loss, "mean" and by timestep
+__all__ = ["Progress", "Trainer"]
 
 
 class Trainer:
@@ -91,39 +66,24 @@ class Trainer:
         self.team = team or Team()
         self.team.check(recipe)
         self.ops, self.recipe = ops, recipe
-        self.folder = None if self.team.rank else folder  # which only the first process writes to
-        self._checkpoints = folder
         self.files, self.workers = files, whole("workers", workers, 1)
-        self._keep = whole("keep", keep, 1)
         if files is None and any(stage.data is not None for stage in recipe.stages):
             raise InvalidInputError("the recipe learns from files: open them with TrainingFiles, or use make_trainer")
+        self._tokenizer, self._encode = tokenizer, encode
+        self._learner = Learner(ops, recipe, text_encoder, self.team, compile)
+        self._kept = RunFolder(folder, self._learner, whole("keep", keep, 1))
         self._held_out = HeldOut(recipe, lambda of, i: make_batch(of, i, tokenizer, encode, held_out_files, "heldout"))
         self.callbacks: list[Callable[[Progress], object]] = []
-        self._tokenizer, self._text_encoder, self._encode = tokenizer, text_encoder, encode
-        init = RandomInit(recipe.seed)
-        self._template = STDiT3.create(recipe.denoiser, init)
-        train = recipe.train
-        if recipe.lora is not None:
-            self._template, train = with_adapters(self._template, recipe.lora, init), ADAPTERS
-        self._learned = learned(train, recipe.frozen, list(state_dict(self._template)))
-        self._optimizer = self.team.optimizer(recipe.optimizer)
-        self._loss = ops.compile(training_loss) if compile else training_loss
-        self._base: dict[str, Array] = {}  # what adapters adapt; no part of the state, for it never changes
-        self.state = self._fresh_state(state_dict(self._template))
+        self.state = self._learner.random_state()
 
-    def _fresh_state(self, weights: Mapping[str, Array]) -> TrainState:
-        params = {name: self.ops.asarray(p, "float32") for name, p in weights.items()}
-        trained = {name: p for name, p in params.items() if name in self._learned}
-        if self.recipe.lora is not None:
-            rest = {name: p for name, p in params.items() if name not in self._learned}
-            self._base = {name: self.ops.astype(p, self.recipe.precision) for name, p in rest.items()}
-            params = trained
-        return TrainState(0, params, dict(params), self._optimizer.init(self.ops, trained))
+    @property
+    def folder(self) -> Path | None:
+        """Where this process writes; None if it keeps nothing, as all but the first process of a team."""
+        return self._kept.write_to
 
     def start_from(self, weights: Mapping[str, Array]) -> None:
         """Begin with these weights of a denoiser instead of random ones; WeightsError if they are not the recipe's."""
-        adapters = {} if self.recipe.lora is None else self.state.params
-        self.state = self._fresh_state(state_dict(fill(self._template, {**weights, **adapters})))
+        self.state = self._learner.state_from(weights, self.state.params)
 
     # ------------------------------------------------------------------ running
 
@@ -133,39 +93,43 @@ class Trainer:
         A checkpoint is written every `checkpoint_every` seconds, at the end, and when the caller stops iterating.
         """
         start = saved = time.monotonic()
-        first = saved_step = self.state.step
-        total = self.recipe.total_steps
-        if self.folder is not None:
-            remove_leftovers(self.folder)
+        saved_step = self.state.step
+        self._kept.tidy()
         may_save = True
-        batches = prefetch(self.batch, first, total, workers=self.workers)
+        batches = prefetch(self.batch, self.state.step, self.recipe.total_steps, workers=self.workers)
         try:
             for batch in batches:
-                began = time.monotonic()
-                state, loss = self._next(batch)
-                now = time.monotonic()
-                stage, local = self.recipe.locate(self.state.step)
-                validation = self._validate(state) if self._held_out.due(state.step) else None
-                samples, rate = batch.bucket.batch_size, stage.rate(local)
-                progress = Progress(state.step, total, stage.name, loss, now - began, samples, rate, validation)
-                self._log(progress)  # before the step counts: an interruption here leaves a line too many, cut below
-                self.state = state
-                for callback in self.callbacks:
-                    callback(progress)
-                if self.team.any(now - saved > checkpoint_every):
+                progress = self._advance(batch)
+                if self.team.any(time.monotonic() - saved > checkpoint_every):
                     self.save()
-                    saved, saved_step = now, self.state.step
+                    saved, saved_step = time.monotonic(), self.state.step
                 yield progress
-                if seconds is not None and self.team.any(now - start > seconds):
+                if seconds is not None and self.team.any(time.monotonic() - start > seconds):
                     return
         except Exception as error:  # of this process alone, which cannot save without the others
             may_save = self.team.size == 1 or isinstance(error, NonFiniteError)
             raise
         finally:
             batches.close()
-            self._shorten_log()
+            self._kept.shorten_log(self.state.step)
             if may_save and self.state.step > saved_step:
                 self.save()
+
+    def _advance(self, batch: Batch) -> Progress:
+        """One step of a run, with all that is told about it."""
+        began = time.monotonic()
+        stage, local = self.recipe.locate(self.state.step)
+        state, loss = self._learner.step(self.state, batch)
+        seconds = time.monotonic() - began
+        validation = self._validate(state) if self._held_out.due(state.step) else None
+        samples, rate = batch.bucket.batch_size, stage.rate(local)
+        total = self.recipe.total_steps
+        progress = Progress(state.step, total, stage.name, loss, seconds, samples, rate, validation)
+        self._kept.log(progress, self.files)  # before the step counts: an interruption leaves a line too many, cut then
+        self.state = state
+        for callback in self.callbacks:
+            callback(progress)
+        return progress
 
     def fit(
         self,
@@ -193,11 +157,7 @@ class Trainer:
         return self._validate(self.state)
 
     def _validate(self, state: TrainState) -> dict[str, float]:
-        def loss(batch: Batch) -> float:
-            objective = self._objective(self._on_device(batch), batch)
-            return float(self.ops.to_numpy(objective(self.ops, state.ema)))
-
-        return self._held_out.losses(loss)
+        return self._held_out.losses(lambda batch: self._learner.held_out_loss(state, batch))
 
     def batch(self, step: int) -> Batch:
         """The batch of a global step (0-based), whatever has been trained so far."""
@@ -205,79 +165,8 @@ class Trainer:
 
     def step(self, batch: Batch) -> float:
         """One optimizer step on one batch; returns the loss. Raises NonFiniteError, leaving the state as it was."""
-        self.state, loss = self._next(batch)
+        self.state, loss = self._learner.step(self.state, batch)
         return loss
-
-    def _next(self, batch: Batch) -> tuple[TrainState, float]:
-        """The state after one optimizer step on the batch, and the loss."""
-        ops, state = self.ops, self.state
-        stage, local = self.recipe.locate(state.step)
-        where = f"stage {stage.name!r}"
-        trained = {name: p for name, p in state.params.items() if name in self._learned}
-        mine = replace(batch, arrays=self.team.rows(batch.arrays, where))
-        value, grads = self._gradients(mine, trained)
-        value = self.team.mean(value)
-        rate, adam = stage.rate(local), self._optimizer
-        params, moments = adam.update(ops, trained, grads, state.moments, state.step + 1, rate)
-        if not np.isfinite(value) or self.team.any(not is_finite(ops, moments)):
-            raise NonFiniteError(
-                f"the training loss is {value} or a gradient of it is not finite at step {state.step + 1}, "
-                f"{where}. First bad: {self._first_bad(batch, trained)}. "
-                "Lower the learning_rate or choose precision float32"
-                + (f". Files of the batch: {', '.join(batch.files)}" if batch.files else "")
-            )
-        decay = min(self.recipe.ema_decay, (1 + state.step) / (10 + state.step))
-        ema = {**state.ema, **(ema_update(ops, state.ema, params, decay) if decay else params)}
-        return TrainState(state.step + 1, {**state.params, **params}, ema, moments), value
-
-    def _gradients(self, batch: Batch, trained: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
-        """Loss of a batch and its gradients, part by part where the recipe accumulates."""
-        if self.recipe.accumulate == 1:
-            loss, grads = self.ops.value_and_grad(self._objective(self._on_device(batch), batch), trained)
-            return float(self.ops.to_numpy(loss)), grads
-        value, total = 0.0, dict[str, Array]()
-        for part, share in parts(batch, self.recipe.accumulate):
-            loss, grads = self.ops.value_and_grad(self._objective(self._on_device(part), part), trained)
-            value += share * float(self.ops.to_numpy(loss))
-            total = {name: g * share + total[name] if name in total else g * share for name, g in grads.items()}
-        return value, total
-
-    def _on_device(self, batch: Batch) -> dict[str, Array]:
-        """The arrays of a batch on the backend, captions encoded."""
-        arrays = {name: self.ops.asarray(a) for name, a in batch.arrays.items()}
-        if "ids" in arrays:
-            arrays["text"] = self._text_encoder(self.ops, arrays.pop("ids"), arrays["text_mask"])
-        return arrays
-
-    def _first_bad(self, batch: Batch, trained: Mapping[str, Array]) -> str:
-        def objective(places: Places) -> Objective:
-            return self._objective(self._on_device(batch), batch, places)
-
-        try:
-            return first_bad(self.ops, objective, trained, batch)
-        except (MemoryError, RuntimeError) as error:  # it takes more memory than the step; Torch's is a RuntimeError
-            return f"unknown, as the step could not be done again ({error})"
-
-    def _objective(self, arrays: dict[str, Array], batch: Batch, places: Places | None = None) -> Objective:
-        """The loss as a function of the trained weights; with `places`, where its modules are becomes known there."""
-        how: dict[str, Any] = {
-            "height": float(batch.bucket.height),
-            "width": float(batch.bucket.width),
-            "prediction": self.recipe.prediction,
-            "time_weighting": self.recipe.time_weighting,
-        }
-        frozen = {name: p for name, p in self.state.params.items() if name not in self._learned}
-
-        def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
-            weights = {**self._base, **frozen, **params}
-            cast = {name: ops.astype(p, self.recipe.precision) for name, p in weights.items()}
-            denoiser = rebuild(self._template, cast)
-            if places is not None:
-                places.add(denoiser)
-                return training_loss(ops, denoiser, arrays, **how)  # never the compiled one, which cannot be watched
-            return self._loss(ops, denoiser, arrays, **how)
-
-        return objective
 
     # ------------------------------------------------------------------ keeping
 
@@ -290,21 +179,11 @@ class Trainer:
         return adapters_of(self._adapted(ema))
 
     def _adapted(self, ema: bool) -> STDiT3:
-        return rebuild(self._template, {**self._base, **(self.state.ema if ema else self.state.params)})
+        return self._learner.denoiser(self.state.ema if ema else self.state.params)
 
     def save(self) -> Path | None:
         """Write a checkpoint into the folder, if there is one; of a team, which all do together, the first writes."""
-        if self._checkpoints is None:
-            return None
-        state = self._whole_state()
-        if self.folder is None:
-            return None
-        return save_checkpoint(self.ops, self.folder, state, recipe=self.recipe, keep=self._keep)
-
-    def _whole_state(self) -> TrainState:
-        """The state without a trace of how many processes share it."""
-        count = sum(math.prod(p.shape) for name, p in self.state.params.items() if name in self._learned)
-        return self.state._replace(moments=self.team.whole(self.ops, self.state.moments, count))
+        return self._kept.save(self.state)
 
     def resume(self) -> int:
         """Continue from the newest whole checkpoint in the folder, if any; returns the number of finished steps.
@@ -313,23 +192,6 @@ class Trainer:
         with a CheckpointWarning, and what the log says of steps that are done again is taken out of it. Where the
         recipe is not the checkpoint's, a CheckpointWarning says in what, or an InvalidInputError if it cannot be.
         """
-        if self._checkpoints is None:
-            return self.state.step
-        found = latest_checkpoint(self.ops, self._checkpoints, self._whole_state(), self.recipe)
-        if found is not None:
-            self.state = found._replace(moments=self.team.share(self.ops, found.moments))
-        self._shorten_log()
+        self.state = self._kept.newest(self.state) or self.state
+        self._kept.shorten_log(self.state.step)
         return self.state.step
-
-    def _shorten_log(self) -> None:
-        if self.folder is not None:
-            log.shorten(self.folder, self.state.step)
-
-    def _log(self, progress: Progress) -> None:
-        if self.folder is None:
-            return
-        told = {name: value for name, value in vars(progress).items() if value is not None}
-        record: dict[str, Any] = {**told, "time": time.time()}
-        if self.files is not None and (skipped := self.files.skipped.news()):
-            record["skipped"] = skipped
-        log.append(self.folder, record)

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from opensora_core.errors import InvalidInputError, WeightsError
+from opensora_core.pipelines.training import make_trainer
 from opensora_core.training.checkpoints import CheckpointWarning, save_checkpoint
 from opensora_core.training.continuing import changes, described
 from opensora_core.training.trainer import Trainer
-from tests.pipelines.models import NANO
+from tests.pipelines.models import NANO, make
 from tests.training.tiny import CLIP, IMAGE, recipe, trainer
 
 
@@ -35,9 +36,7 @@ def resumed(made: Trainer) -> Trainer:
 
 
 def other(folder, **changed) -> Trainer:
-    made = trainer("numpy", folder)
-    made.recipe = replace(made.recipe, **changed)
-    return made
+    return make_trainer(make(), replace(recipe(), **changed), folder)
 
 
 def test_the_same_recipe_is_gone_on_with_in_silence(folder):

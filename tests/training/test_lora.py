@@ -21,6 +21,7 @@ from opensora_core.serialization.folder import load_folder
 from opensora_core.serialization.reader import open_safetensors
 from opensora_core.serialization.writer import write_safetensors
 from opensora_core.training.lora import read_lora, save_lora
+from opensora_core.training.objective import training_loss
 from tests.cli.conftest import RECIPE
 from tests.pipelines.models import PROMPT, latents, make
 from tests.training.tiny import trainer
@@ -55,7 +56,7 @@ def test_only_adapters_learn_and_numpy_and_torch_agree():
     for backend in ("numpy", "torch"):
         made, losses[backend] = learned(backend=backend)
         host = made.ops.to_numpy
-        assert {name.split(".lora_")[0] for name in made.state.params} == set(adapters_of(made._template))
+        assert {name.split(".lora_")[0] for name in made.state.params} == set(adapters_of(made._learner._template))
         assert made.state.moments.mean.shape[0] == sum(host(a).size for a in made.state.params.values())
         assert all(host(adapter.B).any() for adapter in made.adapters().values())
         base, now = (state_dict(x) for x in (make(backend)._parts.denoiser, made.denoiser()))
@@ -71,7 +72,7 @@ def test_merged_weights_compute_what_adapters_do():
     arrays["text"] = made.ops.full((len(batch.arrays["t"]), 12, 16), 0.5)
     size = {"height": float(batch.bucket.height), "width": float(batch.bucket.width)}
     beside, within = (
-        made._loss(made.ops, d, arrays, **size) for d in (made._adapted(ema=False), made.denoiser(ema=False))
+        training_loss(made.ops, d, arrays, **size) for d in (made._adapted(ema=False), made.denoiser(ema=False))
     )
     assert_allclose(within, beside, rtol=1e-6)
 

@@ -96,7 +96,7 @@ def test_bfloat16_arithmetic_keeps_float32_weights():
 
 def test_a_compiled_run_is_the_same_on_a_backend_that_does_not_compile():
     plain, compiled = trainer(), trainer()
-    compiled._loss = compiled.ops.compile(compiled._loss)
+    compiled._learner._loss = compiled.ops.compile(compiled._learner._loss)
     assert [s.loss for s in take(plain.run(), 2)] == [s.loss for s in take(compiled.run(), 2)]
 
 
@@ -206,15 +206,15 @@ def test_a_gradient_that_is_no_number_beside_a_good_loss_is_found():
 @pytest.mark.parametrize("logged", [False, True])
 def test_an_interruption_between_step_and_log_leaves_both_alike(tmp_path, logged):
     made, whole = trainer("numpy", tmp_path), trainer()
-    keep = made._log
+    keep = made._kept.log
 
-    def interrupted(progress):
+    def interrupted(progress, files):
         if logged or progress.step < 3:
-            keep(progress)
+            keep(progress, files)
         if progress.step == 3:
             raise KeyboardInterrupt
 
-    made._log = interrupted
+    made._kept.log = interrupted
     with pytest.raises(KeyboardInterrupt):
         list(made.run())
     assert [line["step"] for line in log(tmp_path)] == [1, 2]

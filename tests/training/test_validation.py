@@ -51,7 +51,7 @@ def test_the_loss_is_that_of_the_averaged_weights_at_the_timestep():
     made.fit(lambda step: step.step < 3)
     of = held_out(made.recipe)
     batch = make_batch(of, 0, made._tokenizer, made._encode, None, "heldout")
-    arrays = {**made._on_device(batch), "t": np.full(batch.bucket.batch_size, 300.0, np.float32)}
+    arrays = {**made._learner._on_device(batch), "t": np.full(batch.bucket.batch_size, 300.0, np.float32)}
     size = {"height": float(batch.bucket.height), "width": float(batch.bucket.width)}
     expected = training_loss(made.ops, made.denoiser(), arrays, **size)
     assert made.validate()["300"] == pytest.approx(float(expected), rel=1e-6)
