@@ -99,7 +99,7 @@ class Learner:
         where = f"stage {stage.name!r}"
         trained = self._trained(state.params)
         mine = replace(batch, arrays=self.team.rows(batch.arrays, where))
-        value, grads = self._gradients(state, mine)
+        value, grads = self.gradients(state, mine)
         value = self.team.mean(value)
         rate = stage.rate(local)
         params, moments = self._optimizer.update(ops, trained, grads, state.moments, state.step + 1, rate)
@@ -113,8 +113,8 @@ class Learner:
         """The loss of the averaged weights on a batch."""
         return float(self.ops.to_numpy(self._objective(state, batch)(self.ops, state.ema)))
 
-    def _gradients(self, state: TrainState, batch: Batch) -> tuple[float, dict[str, Array]]:
-        """Loss of a batch and its gradients, part by part where the recipe accumulates."""
+    def gradients(self, state: TrainState, batch: Batch) -> tuple[float, dict[str, Array]]:
+        """Loss of a batch and its gradients by the weights that learn, part by part where the recipe accumulates."""
         trained = self._trained(state.params)
         if self.recipe.accumulate == 1:
             loss, grads = self.ops.value_and_grad(self._objective(state, batch), trained)
