@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +26,7 @@ from .jsonfile import encode_object, read_object
 from .manifest import verify_manifest
 from .names import show
 from .reader import SafetensorsFile, open_safetensors
+from .shards import encode_index, has_index, index_name, read_index, read_shards, shard_name
 from .single import CONFIG_BYTES, decode_metadata, encode_metadata
 from .writer import encode_header, iter_data, plan, write_safetensors
 
@@ -35,9 +35,6 @@ Config = dict[str, Any]
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
-INDEX: Final = "model.safetensors.index.json"
-INDEX_BYTES: Final = 8 * 2**20
-_SHARD = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 
 
 def save_folder(
@@ -62,7 +59,7 @@ def save_folder(
         for file, names in shards.items():
             write_safetensors(folder / file, _Subset(tensors, names))
         if len(shards) > 1:
-            (folder / INDEX).write_bytes(_index(shards, entries))
+            (folder / index_name()).write_bytes(encode_index(shards, entries))
 
 
 def load_folder(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[Config, dict[str, Array]]:
@@ -75,16 +72,9 @@ def load_folder(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[C
     config = load_config(folder)
     if verify:
         verify_manifest(folder)
-    shards = _read_index(folder) if (folder / INDEX).exists() else None
-    _check_files(folder, set(shards or [WEIGHTS]))
-    if shards is None:
-        return config, dict(open_safetensors(folder / WEIGHTS))
-    tensors: dict[str, Array] = {}
-    for file, names in shards.items():
-        opened = open_safetensors(folder / file)
-        _check_shard(opened, names)
-        tensors.update(opened)
-    return config, tensors
+    sharded = has_index(folder)
+    _check_files(folder, set(read_index(folder) if sharded else [WEIGHTS]))
+    return config, read_shards(folder) if sharded else dict(open_safetensors(folder / WEIGHTS))
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
@@ -141,32 +131,7 @@ def _split(entries: Mapping[str, Entry], max_shard_bytes: int) -> dict[str, list
         room -= size
     if len(shards) == 1:
         return {WEIGHTS: shards[0]}
-    return {f"model-{i:05d}-of-{len(shards):05d}.safetensors": names for i, names in enumerate(shards, 1)}
-
-
-def _index(shards: Mapping[str, list[str]], entries: Mapping[str, Entry]) -> bytes:
-    total = sum(entry.end - entry.begin for entry in entries.values())
-    weight_map = {name: file for file, names in shards.items() for name in names}
-    return encode_object({"metadata": {"total_size": total}, "weight_map": weight_map}, INDEX, INDEX_BYTES)
-
-
-def _read_index(folder: Path) -> dict[str, set[str]]:
-    """The tensors that each shard should hold; the shards must be number 1 to N of N, in this folder."""
-    weight_map = read_object(folder / INDEX, INDEX_BYTES).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise FileFormatError(f"{folder / INDEX}: 'weight_map' is not an object that names tensors and their shards")
-    shards: dict[str, set[str]] = {}
-    for name, file in weight_map.items():
-        if not isinstance(file, str) or _SHARD.fullmatch(file) is None:
-            raise FileFormatError(
-                f"{folder / INDEX}: tensor {show(name)} is in {show(str(file))}, expected a name like "
-                "'model-00001-of-00002.safetensors' without folders"
-            )
-        shards.setdefault(file, set()).add(name)
-    wanted = {f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)}
-    if odd := sorted(set(shards) - wanted):
-        raise FileFormatError(f"{folder / INDEX}: {len(shards)} shards are named, {odd[0]!r} is not one of so many")
-    return dict(sorted(shards.items()))
+    return {shard_name(i, len(shards)): names for i, names in enumerate(shards, 1)}
 
 
 def _check_files(folder: Path, expected: set[str]) -> None:
@@ -175,10 +140,3 @@ def _check_files(folder: Path, expected: set[str]) -> None:
         raise FileFormatError(f"{folder} lacks {missing[0]} ({len(missing)} of {len(expected)} weight files missing)")
     if surplus := sorted(found - expected):
         raise FileFormatError(f"{folder} holds {show(surplus[0])}, which does not belong to the model; remove it")
-
-
-def _check_shard(opened: SafetensorsFile, names: set[str]) -> None:
-    if missing := sorted(names - opened.keys()):
-        raise FileFormatError(f"{opened.source}: tensor {show(missing[0])} of {INDEX} is not in it")
-    if surplus := sorted(opened.keys() - names):
-        raise FileFormatError(f"{opened.source}: tensor {show(surplus[0])} is not in {INDEX}")

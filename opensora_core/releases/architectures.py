@@ -1,0 +1,93 @@
+"""The published architectures: how each is told from the others by its weights, and what its models are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..dit.config import STDiT3Config
+from ..dit.mmdit import MMDiT, MMDiTConfig
+from ..dit.stdit import BUFFERS, STDiT, STDiTConfig
+from ..dit.stdit2 import STDiT2, STDiT2Config
+from ..dit.stdit3 import STDiT3
+from ..dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
+from ..errors import WeightsError
+from ..nn.init import RandomInit
+from ..serialization.names import show
+from . import shapes as infer
+from .shapes import Shapes, Values
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One kind of published model.
+
+    release: of Open-Sora. part: "denoiser", "autoencoder" or "text encoder". has, lacks: names of weights that only it
+    has, and that it must not have. values: its configuration as far as names and shapes tell. buffers: names that
+    published files hold and the model computes itself.
+    """
+
+    name: str
+    release: str
+    part: str
+    has: str
+    values: Callable[[Shapes], Values]
+    config: type[Any]
+    create: Callable[[Any, RandomInit], Any]
+    lacks: str | None = None
+    buffers: tuple[str, ...] = ()
+
+    def fits(self, shapes: Shapes) -> bool:
+        """Whether weights of these names are of this architecture."""
+        return self.has in shapes and self.lacks not in shapes
+
+    def configure(self, shapes: Shapes, published: Mapping[str, Any], source: str) -> Any:
+        """The configuration: what the published one says, and where it is silent, what the weights tell.
+
+        Raises WeightsError where the weights lack what all of this architecture have.
+        """
+        known = {field.name for field in fields(self.config)}
+        said = {name: value for name, value in published.items() if name in known and value is not None}
+        try:
+            told = self.values(shapes)
+        except KeyError as error:
+            raise WeightsError(
+                f"{source} looks like {self.name} of {self.release}, but lacks {error.args[0]}; was it cut short?"
+            ) from error
+        return self.config(**{**told, **said})
+
+
+ARCHITECTURES = (
+    Architecture(
+        "STDiT", "v1.0", "denoiser", "blocks.0.attn_temp.qkv.weight",
+        infer.stdit, STDiTConfig, STDiT.create, "t_block_temp.1.weight", BUFFERS,
+    ),
+    Architecture("STDiT2", "v1.1", "denoiser", "t_block_temp.1.weight", infer.stdit2, STDiT2Config, STDiT2.create),
+    Architecture(
+        "STDiT3", "v1.2", "denoiser", "temporal_blocks.0.attn.qkv.weight",
+        infer.stdit3, STDiT3Config, STDiT3.create, "x_embedder_cond.proj.weight",
+    ),
+    Architecture(
+        "STDiT3", "v1.3", "denoiser", "x_embedder_cond.proj.weight",
+        infer.windowed_stdit3, WindowedConfig, WindowedSTDiT3.create,
+    ),
+    Architecture(
+        "MMDiT", "v2.0", "denoiser", "double_blocks.0.img_attn.q_proj.weight", infer.mmdit, MMDiTConfig, MMDiT.create
+    ),
+)  # fmt: skip
+
+
+def recognise(shapes: Shapes, source: str) -> Architecture:
+    """The architecture that weights of these names are of.
+
+    Raises WeightsError, naming what is known, for weights of anything else.
+    """
+    for architecture in ARCHITECTURES:
+        if architecture.fits(shapes):
+            return architecture
+    known = "; ".join(f"{a.name} of {a.release} ({a.part}) has {a.has}" for a in ARCHITECTURES)
+    first = ", ".join(show(name) for name in list(shapes)[:3]) or "none"
+    raise WeightsError(
+        f"{source} holds no model that is known here: its {len(shapes)} weights begin with {first}. Known are: {known}"
+    )

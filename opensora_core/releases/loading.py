@@ -1,0 +1,88 @@
+"""Loading a published model: recognised, checked name by name, and brought to a backend tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..module import rebuild, state_dict, to_backend
+from ..nn.init import ShapeInit
+from ..ops import Ops
+from ..serialization.state import check_state
+from .architectures import Architecture, recognise
+from .checkpoint import Checkpoint, open_checkpoint
+
+Weight = NDArray[Any]
+NULL_CAPTION = "y_embedder.y_embedding"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published model on a backend."""
+
+    architecture: Architecture
+    config: Any
+    model: Any
+    source: str
+
+
+def load_published(path: str | Path, ops: Ops, dtype: str | None = None) -> Published:
+    """Load the weights of one published model, whatever its release, from a file or a folder.
+
+    The files stay mapped and each tensor is cast on its way to the backend, so that there is never a second copy of the
+    model. dtype: of the weights, by default the backend's.
+    Raises InvalidInputError where nothing or a pickle is found, FileFormatError for damaged files, WeightsError for
+    weights that are of no known model, or that lack, exceed or mismatch what their model needs.
+    """
+    checkpoint = open_checkpoint(path)
+    architecture = recognise(checkpoint.shapes, checkpoint.source)
+    config, shell, weights = fit_published(architecture, checkpoint)
+    return Published(architecture, config, to_backend(ops, rebuild(shell, weights), dtype), checkpoint.source)
+
+
+def fit_published(architecture: Architecture, checkpoint: Checkpoint) -> tuple[Any, Any, Mapping[str, Weight]]:
+    """The configuration, a weightless model of it and the weights that fit it, nothing of them read yet."""
+    config = architecture.configure(checkpoint.shapes, checkpoint.config, checkpoint.source)
+    shell = architecture.create(config, ShapeInit())
+    weights = Adapted(checkpoint.tensors, architecture, config)
+    expected = {name: tuple(array.shape) for name, array in state_dict(shell).items()}
+    check_state(expected, weights.shapes)
+    return config, shell, weights
+
+
+class Adapted(Mapping[str, Weight]):
+    """Published weights as the model here names and shapes them; each is made when asked for."""
+
+    def __init__(self, tensors: Mapping[str, Weight], architecture: Architecture, config: Any) -> None:
+        self._tensors = {name: array for name, array in tensors.items() if name not in architecture.buffers}
+        self._changes: dict[str, Callable[[Weight], Weight]] = {}
+        length = getattr(config, "model_max_length", None)
+        if NULL_CAPTION in self._tensors and length is not None:
+            self._changes[NULL_CAPTION] = lambda rows: null_caption(rows, length)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every weight."""
+        return {name: tuple(self[name].shape) for name in self}
+
+    def __getitem__(self, name: str) -> Weight:
+        array = self._tensors[name]
+        return self._changes[name](array) if name in self._changes else array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def null_caption(rows: Weight, length: int) -> Weight:
+    """The null caption [L, C] cut to `length` tokens, or its last token repeated, as the official loader does."""
+    if len(rows) >= length:
+        return rows[:length]
+    return np.concatenate([rows, np.repeat(rows[-1:], length - len(rows), axis=0)])
