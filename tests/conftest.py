@@ -14,6 +14,7 @@ from opensora_core.vae.block_pca import fit
 FRAMEWORKS = (  # what is fine to be without
     *("torch", "numba", "numba_cuda", "greenlet"),
     *("cupy", "jax", "array_api_strict", "matplotlib", "pyarrow", "tensorboardX"),
+    *("transformers", "tokenizers", "sentencepiece", "ftfy"),
 )
 
 settings.register_profile(

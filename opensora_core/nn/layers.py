@@ -1,4 +1,4 @@
-"""Linear maps, the two-layer perceptron, norms with weights, the embedding of numbers."""
+"""Linear maps, the two-layer perceptron, norms with weights, embeddings of numbers and of ids."""
 
 from __future__ import annotations
 
@@ -71,6 +71,18 @@ class LayerNorm:
     def __call__(self, ops: Ops, x: Array) -> Array:
         """Apply to the last axis."""
         return ops.layer_norm(x, self.weight, self.bias, eps=1e-5)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A row of features for every number: weight [rows, D]."""
+
+    weight: Array
+
+    def __call__(self, ops: Ops, ids: Array) -> Array:
+        """Integers of any shape -> [..., D]."""
+        rows = ops.take(self.weight, ops.reshape(ids, (-1,)), axis=0)
+        return ops.reshape(rows, (*ids.shape, self.weight.shape[1]))
 
 
 @dataclass(frozen=True)
