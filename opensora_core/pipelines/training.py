@@ -53,12 +53,7 @@ def make_trainer(
     around(model.config, recipe)
     encoders = host_encoders(model)
     kept = cache or (None if folder is None else folder / "cache")
-    files, held_out_files = (
-        TrainingFiles(asked, encoders, None if kept is None else ArrayCache(kept, cache_bytes))
-        if asked is not None and any(stage.data is not None for stage in asked.stages)
-        else None
-        for asked in (recipe, held_out(recipe))
-    )
+    store = None if kept is None else ArrayCache(kept, cache_bytes)
     parts = model._parts
     trainer = Trainer(
         model.ops,
@@ -68,11 +63,11 @@ def make_trainer(
         encoders.latents,
         folder,
         compile,
-        files,
-        workers,
-        keep,
-        held_out_files,
-        team,
+        files=_files(recipe, encoders, store),
+        workers=workers,
+        keep=keep,
+        held_out_files=_files(held_out(recipe), encoders, store),
+        team=team,
     )
     if recipe.lora is not None:
         trainer.start_from(state_dict(parts.denoiser))
@@ -80,6 +75,13 @@ def make_trainer(
         sheets = SampleSheets(recipe.samples, lambda: trained_model(model, trainer), trainer.folder / "samples")
         trainer.callbacks.append(sheets)
     return trainer
+
+
+def _files(recipe: Recipe | None, encoders: Encoders, cache: ArrayCache | None) -> TrainingFiles | None:
+    """The files of a recipe, if one of its stages learns from any."""
+    if recipe is None or all(stage.data is None for stage in recipe.stages):
+        return None
+    return TrainingFiles(recipe, encoders, cache)
 
 
 def host_encoders(model: OpenSora) -> Encoders:

@@ -46,6 +46,7 @@ class Run:
 
     def __init__(self, folder: Path, base: OpenSora, trainer: Trainer) -> None:
         self.folder, self.base, self.trainer = folder, base, trainer
+        self.model = folder / MODEL
 
     @classmethod
     def start(cls, folder: Path, recipe: Path, base: OpenSora, *, warm: bool = False, **options: Any) -> Run:
@@ -96,7 +97,7 @@ class Run:
                 shutil.copyfile(recipe, temporary)
         if new_base and self.trainer.recipe.lora is not None:
             self.base.save(self.folder / BASE)
-        self.export(self.folder / MODEL)
+        self.export()
 
     @property
     def step(self) -> int:
@@ -124,7 +125,7 @@ class Run:
                 )
             save_lora(folder, self.trainer.ops, self.trainer.adapters())
             return folder
-        return trained_model(self.base, self.trainer).save(folder or self.folder / MODEL, dtype=dtype)
+        return trained_model(self.base, self.trainer).save(folder or self.model, dtype=dtype)
 
 
 def exists(folder: Path) -> bool:
