@@ -30,6 +30,13 @@ def number(name: str, value: Any, low: float, high: float = math.inf, *, above: 
     return float(value)
 
 
+def switch(name: str, value: Any) -> bool:
+    """`value`, which must be True or False."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{name}={value!r} must be true or false")
+    return value
+
+
 def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
     """`value`, which must be one of the choices."""
     if not isinstance(value, str) or value not in choices:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from .errors import InvalidInputError
 from .primitives import HALF, PRIMITIVES, Array, Axis, DType, Function, Primitives
@@ -298,6 +298,16 @@ class Ops(Primitives):
     def compile(self, fun: Function) -> Function:
         """Return a function of arrays that computes the same, faster where the backend can; here `fun` itself."""
         return fun
+
+    def checkpoint(self, fun: Callable[..., Any], *args: Any) -> Any:
+        """fun(*args), whose intermediates a gradient computes again instead of keeping them (Chen et al. 2016).
+
+        fun uses these ops and returns an array, or a tuple of arrays of one dtype. It is run a second time on the way
+        back, until when only what flows into it and its result are kept; parameters may also come from around it, as
+        long as those names are not bound anew. This changes no number and so is no op: where no gradients are taken,
+        fun is just run.
+        """
+        return fun(*args)
 
 
 def _prepared(ops: Ops, x: Array, weight: Array | None, cos: Array | None, sin: Array | None) -> Array:

@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from opensora_core.errors import InvalidInputError
 from opensora_core.ops import HALF, Array, Axis, DType, Function, Ops
@@ -227,6 +228,11 @@ class TorchOps(Ops):
                 value, list(leaves.values()), create_graph=nested, allow_unused=True, materialize_grads=True
             )
         return value if nested else value.detach(), dict(zip(leaves, grads, strict=True))
+
+    def checkpoint(self, fun: Callable[..., Any], *args: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return fun(*args)
+        return checkpoint(fun, *args, use_reentrant=False, preserve_rng_state=False)  # the language draws no numbers
 
     def compile(self, fun: Function) -> Function:
         compiled: Any = torch.compile(fun, dynamic=False)

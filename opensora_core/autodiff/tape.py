@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
+import math
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import accumulate, count, pairwise
 from typing import Any
 
 from ..errors import InvalidInputError
 from ..interpose import Box, Interposer
 from ..interpose.interposer import Args
 from ..ops import Array, Ops
-from .fused_rules import FUSED_RULES
+from .fused_rules import FUSED_RULES, once
 from .rules import RULES, Back
 
 _clock = count()
@@ -46,6 +47,7 @@ class Autodiff(Interposer):
         super().__init__(inner, units)
         if without := self.units.difference(FUSED_RULES):
             raise InvalidInputError(f"no rule differentiates {', '.join(sorted(without))} as a whole")
+        self._flown_in: dict[Node, Variable] | None = None  # a dict inside `checkpoint`, where nothing else is kept
 
     def process(self, op: str, args: Args) -> Any:
         """Do the op; if a parameter flows in, remember the rule's maps for exactly the arguments it flows through."""
@@ -53,6 +55,9 @@ class Autodiff(Interposer):
         operands = args[0] if op == "concat" else args
         tracked = [i for i, x in enumerate(operands) if isinstance(x, Variable) and x.ops is self]
         if not tracked or op not in RULES:
+            return Box(getattr(self.inner, op)(*raw), self)
+        if self._flown_in is not None:
+            self._flown_in.update((operands[i].node, operands[i]) for i in tracked)
             return Box(getattr(self.inner, op)(*raw), self)
         result, vjps = self._with_gradient(op, raw)
         flows = [(operands[i].node, vjp) for i in tracked if (vjp := vjps[i]) is not None]
@@ -66,6 +71,48 @@ class Autodiff(Interposer):
             return result, vjps
         result = getattr(self.inner, op)(*raw)
         return result, RULES[op](self.inner, result, *raw)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def checkpoint(self, fun: Callable[..., Any], *args: Any) -> Any:
+        """fun(*args) as one node, see `Ops.checkpoint`; several results pass through it as one vector."""
+        shapes: list[tuple[int, ...]] = []
+
+        def one_array() -> Any:
+            result = fun(*args)
+            if not isinstance(result, tuple):
+                return result
+            shapes[:] = [part.shape for part in result]
+            return self.concat([self.reshape(part, (-1,)) for part in result])
+
+        result = self._recomputed(one_array)
+        if not shapes:
+            return result
+        ends = accumulate(map(math.prod, shapes), initial=0)
+        return tuple(self.reshape(result[a:b], shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True))
+
+    def _recomputed(self, fun: Callable[[], Any]) -> Any:
+        """fun() as one op, which keeps the variables that flow in; its map back runs fun again, remembering."""
+        if self._flown_in is not None:
+            return fun()  # inside another one, which keeps nothing either
+        flown_in = self._flown_in = dict[Node, Variable]()
+        try:
+            result = fun()
+        finally:
+            self._flown_in = None
+        if not flown_in or isinstance(result, Variable):  # a constant, or a variable handed through
+            return result
+
+        @once
+        def back(g: Array) -> tuple[Array, ...]:
+            again = fun()
+            grads = self._walk_back(again.node, g, flown_in) if isinstance(again, Variable) else {}
+            return tuple(self._gradient(grads, x) for x in flown_in.values())
+
+        maps: list[Back] = [lambda g, i=i: back(g)[i] for i in range(len(flown_in))]  # type: ignore[misc]
+        return Variable(result.value, self, Node(list(zip(flown_in, maps, strict=True))))
+
+    # ------------------------------------------------------------------ the way back
 
     def differentiate(
         self, fun: Callable[[Ops, Mapping[str, Array]], Array], params: Mapping[str, Array]
@@ -84,10 +131,7 @@ class Autodiff(Interposer):
         if isinstance(result, Variable):
             node, result = result.node, None  # the walk alone holds the graph, so that it can let go of it
             grads = self._walk_back(node, self.inner.full((), 1.0, value.dtype))
-        return value, {
-            name: grads[leaf.node] if leaf.node in grads else self.inner.full(leaf.shape, 0.0, leaf.dtype)
-            for name, leaf in leaves.items()
-        }
+        return value, {name: self._gradient(grads, leaf) for name, leaf in leaves.items()}
 
     def _leaf(self, name: str, value: Array) -> Variable:
         dtype = self.inner.dtype_name(value)
@@ -95,14 +139,18 @@ class Autodiff(Interposer):
             raise InvalidInputError(f"the parameter {name!r} is {dtype}; only floating parameters have gradients")
         return Variable(value, self, Node([]))
 
-    def _walk_back(self, root: Node, gradient: Array) -> dict[Node, Array]:
-        """Send the gradient from the root to the leaves, latest op first, forgetting each op once it is done."""
+    def _gradient(self, grads: Mapping[Node, Array], x: Variable) -> Array:
+        """What arrived at a variable: zeros if nothing did."""
+        return grads[x.node] if x.node in grads else self.inner.full(x.shape, 0.0, x.dtype)
+
+    def _walk_back(self, root: Node, gradient: Array, ends: Container[Node] = ()) -> dict[Node, Array]:
+        """Send the gradient from the root to parameters and `ends`, latest op first, forgetting each op once done."""
         grads = {root: gradient}
-        order = _reachable(root)
+        order = _reachable(root, ends)
         while order:
             node = order.pop()
-            if not node.flows:
-                continue  # a parameter: its gradient stays
+            if not node.flows or node in ends:
+                continue  # its gradient stays
             gradient = grads.pop(node)
             for parent, back in node.flows:
                 share = back(gradient)
@@ -111,12 +159,13 @@ class Autodiff(Interposer):
         return grads
 
 
-def _reachable(root: Node) -> list[Node]:
-    """Every node the root depends on, in the order in which they were made."""
+def _reachable(root: Node, ends: Container[Node]) -> list[Node]:
+    """Every node the root depends on, but for what lies behind `ends`, in the order in which they were made."""
     found, waiting = {root}, [root]
     while waiting:
         for parent, _ in waiting.pop().flows:
             if parent not in found:
                 found.add(parent)
-                waiting.append(parent)
+                if parent not in ends:
+                    waiting.append(parent)
     return sorted(found, key=lambda node: node.time)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checkpointed import checkpointed
 from ..dit.embedders import IMAGE_FPS
 from ..errors import InvalidInputError, NonFiniteError
 from ..module import rebuild, state_dict
@@ -44,12 +45,13 @@ def training_batch(
     return {"text": text, "text_mask": text_mask, **{name: ops.asarray(a) for name, a in host.items()}}
 
 
-def loss_of(ops: Ops, parts: Components, batch: Mapping[str, Array]) -> Array:
-    """The training loss of the parts' denoiser on a batch."""
+def loss_of(ops: Ops, parts: Components, batch: Mapping[str, Array], *, gradient_checkpointing: bool = False) -> Array:
+    """The training loss of the parts' denoiser on a batch; its gradient may compute blocks again to save memory."""
     rows, columns = parts.config.codec.block[1:]
     h, w = batch["latents"].shape[3:]
     size = {"height": float(h * rows), "width": float(w * columns)}
-    return training_loss(ops, parts.denoiser, batch, prediction=parts.config.prediction, **size)
+    denoiser = checkpointed(parts.denoiser) if gradient_checkpointing else parts.denoiser
+    return training_loss(ops, denoiser, batch, prediction=parts.config.prediction, **size)
 
 
 class Learner:
@@ -62,13 +64,16 @@ class Learner:
         self.master: dict[str, Array] = {}
         self._rounded: dict[str, Array] = {}  # what was made of the master weights: theirs as long as it is in use
 
-    def gradients(self, parts: Components, batch: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
+    def gradients(
+        self, parts: Components, batch: Mapping[str, Array], *, gradient_checkpointing: bool
+    ) -> tuple[float, dict[str, Array]]:
         """Loss on a batch and its gradient by every weight of the denoiser that learns."""
         own, frozen = learning(parts)
 
         def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
             denoiser = rebuild(parts.denoiser, {**frozen, **_rounded(ops, params, own)})
-            return loss_of(ops, replace(parts, denoiser=denoiser), batch)
+            learner = replace(parts, denoiser=denoiser)
+            return loss_of(ops, learner, batch, gradient_checkpointing=gradient_checkpointing)
 
         loss, grads = self._ops.value_and_grad(objective, self._master_of(own))
         return float(self._ops.to_numpy(loss)), grads
@@ -89,12 +94,14 @@ class Learner:
         self.master, self._rounded = params, _rounded(ops, params, own)
         return replace(parts, denoiser=rebuild(parts.denoiser, {**frozen, **self._rounded}))
 
-    def step(self, parts: Components, batch: Mapping[str, Array], learning_rate: float) -> tuple[Components, float]:
+    def step(
+        self, parts: Components, batch: Mapping[str, Array], learning_rate: float, *, gradient_checkpointing: bool
+    ) -> tuple[Components, float]:
         """Gradients and AdamW step; returns the parts with a new denoiser, and the loss before the step.
 
         Raises NonFiniteError, leaving all as it was, when the loss or a gradient is no finite number.
         """
-        loss, grads = self.gradients(parts, batch)
+        loss, grads = self.gradients(parts, batch, gradient_checkpointing=gradient_checkpointing)
         if not np.isfinite(loss):
             raise NonFiniteError(f"the training loss is {loss}; nothing was changed")
         return self.apply(parts, grads, learning_rate), loss

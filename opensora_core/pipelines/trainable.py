@@ -27,26 +27,39 @@ class Trainable(Predictor):
 
     supports_training = True
 
-    def train_step(self, latents: Any, text: list[str], *, seed: int, learning_rate: float = 1e-4) -> float:
+    def train_step(
+        self,
+        latents: Any,
+        text: list[str],
+        *,
+        seed: int,
+        learning_rate: float = 1e-4,
+        gradient_checkpointing: bool = False,
+    ) -> float:
         """One AdamW step of the denoiser on latents [B, C, T, h, w] and their B captions; returns the loss.
 
         seed: fixes noise, times and dropped captions. The optimizer's moments live until other weights are loaded, and
-        with them, for a model in half precision, float32 weights. Raises NonFiniteError, changing nothing, when the
-        loss or a gradient is no finite number.
+        with them, for a model in half precision, float32 weights. gradient_checkpointing: keep only what goes into
+        each block of the denoiser and compute the block again on the way back: the same numbers from less memory.
+        Raises NonFiniteError, changing nothing, when the loss or a gradient is no finite number.
         """
         rate = number("learning_rate", learning_rate, 0)
         batch = self._batch(latents, text, seed, CAPTION_DROPOUT)
-        self._loaded, loss = self._learning().step(self._parts, batch, rate)
+        learner = self._learning()
+        self._loaded, loss = learner.step(self._parts, batch, rate, gradient_checkpointing=gradient_checkpointing)
         return loss
 
-    def compute_gradients(self, latents: Any, text: list[str], *, seed: int) -> tuple[float, dict[str, NDArray[Any]]]:
+    def compute_gradients(
+        self, latents: Any, text: list[str], *, seed: int, gradient_checkpointing: bool = False
+    ) -> tuple[float, dict[str, NDArray[Any]]]:
         """Loss on latents [B, C, T, h, w] and their B captions, and its gradients by the weights that learn.
 
         The gradients have the names and shapes of `state_dict`, in float32 or better. Arguments as for `train_step`,
         which is this and `apply_gradients`.
         """
         batch = self._batch(latents, text, seed, CAPTION_DROPOUT)
-        loss, grads = self._learning().gradients(self._parts, batch)
+        learner = self._learning()
+        loss, grads = learner.gradients(self._parts, batch, gradient_checkpointing=gradient_checkpointing)
         return loss, {f"denoiser.{name}": self.ops.to_numpy(g) for name, g in grads.items()}
 
     def apply_gradients(self, grads: Mapping[str, Any], learning_rate: float = 1e-4) -> None:
@@ -62,7 +75,13 @@ class Trainable(Predictor):
         self._loaded = self._learning().apply(self._parts, given, rate)
 
     def input_gradients(
-        self, latents: Any, text: list[str], *, seed: int, wrt: Sequence[str] = ("latents", "prompt_embeds")
+        self,
+        latents: Any,
+        text: list[str],
+        *,
+        seed: int,
+        wrt: Sequence[str] = ("latents", "prompt_embeds"),
+        gradient_checkpointing: bool = False,
     ) -> dict[str, NDArray[Any]]:
         """Gradients of the training loss by what goes in: by the latents [B, C, T, h, w] and by the text features.
 
@@ -75,7 +94,8 @@ class Trainable(Predictor):
         batch = self._batch(latents, text, seed, caption_dropout=0.0)
 
         def loss(ops: Ops, inputs: Mapping[str, Array]) -> Array:
-            return loss_of(ops, parts, {**batch, **{INPUTS[name]: a for name, a in inputs.items()}})
+            given = {**batch, **{INPUTS[name]: a for name, a in inputs.items()}}
+            return loss_of(ops, parts, given, gradient_checkpointing=gradient_checkpointing)
 
         _, grads = self.ops.value_and_grad(loss, {name: batch[INPUTS[name]] for name in wrt})
         return {name: self.ops.to_numpy(g) for name, g in grads.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpointed import checkpointed
 from ..dit.stdit3 import STDiT3
 from ..errors import NonFiniteError
 from ..interpose.places import Places
@@ -143,8 +144,8 @@ class Learner:
             denoiser = rebuild(self._template, cast)
             if places is not None:
                 places.add(denoiser)
-                return training_loss(ops, denoiser, arrays, **how)  # never the compiled one, which cannot be watched
-            return self._loss(ops, denoiser, arrays, **how)
+            loss = self._loss if places is None else training_loss  # the compiled one cannot be watched
+            return loss(ops, checkpointed(denoiser) if self.recipe.gradient_checkpointing else denoiser, arrays, **how)
 
         return objective
 

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from ..checks import number, one_of, patterns, table, whole
+from ..checks import number, one_of, patterns, switch, table, whole
 from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..registry import DTYPES
@@ -36,6 +36,7 @@ class Recipe:
     ema_decay: float = 0.999  # of the averaged weights; at 0 they are the weights themselves
     optimizer: AdamW = field(default_factory=AdamW)  # but for its learning rate, which the stages say
     accumulate: int = 1  # into so many parts a batch is cut, for the memory of one; their gradients are added up
+    gradient_checkpointing: bool = False  # blocks are computed again for gradients, see `checkpointed`
     train: tuple[str, ...] = ("*",)  # patterns of the weights that learn, such as "temporal_blocks.*"
     frozen: tuple[str, ...] = ()  # patterns of those among them that stay as they are
     lora: LoraConfig | None = None  # adapters learn in place of weights
@@ -53,6 +54,7 @@ class Recipe:
         if number("ema_decay", self.ema_decay, 0, 1) == 1:
             raise InvalidInputError("ema_decay=1 would keep the first weights for ever; it must be below 1")
         whole("accumulate", self.accumulate, 1)
+        switch("gradient_checkpointing", self.gradient_checkpointing)
         patterns("train", self.train)
         patterns("frozen", self.frozen)
         if self.validation is not None:

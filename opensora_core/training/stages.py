@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..checks import number, one_of, whole
+from ..checks import number, one_of, switch, whole
 from ..errors import InvalidInputError
 from ..synthetic.world import EASY, FULL, World
 from .datasets.bucket_config import BucketConfig
@@ -101,8 +101,7 @@ class Stage:
             raise InvalidInputError("a stage has either [[stages.buckets]] or a bucket_config, not both")
         if self.frame_interval is not None:
             whole("frame_interval", self.frame_interval, 1)
-        if not isinstance(self.drop_last, bool):
-            raise InvalidInputError(f"drop_last={self.drop_last!r} must be true or false")
+        switch("drop_last", self.drop_last)
         if self.data is not None and (not isinstance(self.data, str) or not self.data):
             raise InvalidInputError(f"data={self.data!r} must be the path of a folder or of a .csv or .parquet file")
         given = {"bucket_config": None, "frame_interval": None, "moments": 1, "drop_last": False}

@@ -13,12 +13,12 @@ CLASSES = [NumpyOps, TorchOps, Interposer, Strict, Autodiff]
 
 def test_every_method_of_the_language_is_a_primitive_or_fused():
     public = {name for name in dir(Ops) if callable(getattr(Ops, name)) and not name.startswith("_")}
-    assert public == {*PRIMITIVES, *FUSED, "dtype_name", "widen"}
+    assert public == {*PRIMITIVES, *FUSED, "dtype_name", "widen", "checkpoint"}
     assert len(PRIMITIVES) == len(set(PRIMITIVES)) == 34
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-@pytest.mark.parametrize("name", [*PRIMITIVES, *FUSED])
+@pytest.mark.parametrize("name", [*PRIMITIVES, *FUSED, "checkpoint"])
 def test_an_override_repeats_the_signature(cls, name):
     assert inspect.signature(getattr(cls, name)) == inspect.signature(getattr(Ops, name))
 
@@ -30,7 +30,7 @@ def test_every_primitive_is_implemented(cls):
 
 @pytest.mark.parametrize("cls", [NumpyOps, TorchOps])
 def test_a_backend_adds_no_word(cls):
-    assert {name for name in vars(cls) if not name.startswith("_")} <= {*PRIMITIVES, *FUSED, "name"}
+    assert {name for name in vars(cls) if not name.startswith("_")} <= {*PRIMITIVES, *FUSED, "checkpoint", "name"}
 
 
 @pytest.mark.parametrize("name", [*PRIMITIVES, *FUSED])

@@ -151,3 +151,16 @@ def test_a_checkpoint_of_something_else_is_refused_and_changes_nothing(tmp_path)
     with pytest.raises(InvalidInputError, match="load a saved model with from_pretrained"):
         model.load_checkpoint(tmp_path / "model")
     assert model.to_bytes() == before
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_gradient_checkpointing_changes_no_gradient(backend):
+    model = make(backend)
+    z = batch(model)
+    plain, again = (
+        {**model.compute_gradients(z, CAPTIONS, seed=0, **way)[1], **model.input_gradients(z, CAPTIONS, seed=0, **way)}
+        for way in ({}, {"gradient_checkpointing": True})
+    )
+    assert max(distance(again[name], g) for name, g in plain.items() if g.any()) < 1e-5
+    loss = model.compute_gradients(z, CAPTIONS, seed=0)[0]
+    assert model.train_step(z, CAPTIONS, seed=0, gradient_checkpointing=True) == loss

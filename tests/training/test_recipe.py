@@ -20,6 +20,7 @@ precision = "bfloat16"
 prediction = "sample"
 timestep_shift = 2
 ema_decay = 0.99
+gradient_checkpointing = true
 frozen = ["rope.freqs", "y_embedder.y_embedding"]
 
 [denoiser]
@@ -77,6 +78,7 @@ def test_a_recipe_is_what_its_toml_says(tmp_path):
             ),
         ),
         seed=3, precision="bfloat16", prediction="sample", timestep_shift=2, ema_decay=0.99,
+        gradient_checkpointing=True,
         frozen=("rope.freqs", "y_embedder.y_embedding"),
     )  # fmt: skip
 
@@ -90,6 +92,7 @@ def test_a_recipe_is_what_its_toml_says(tmp_path):
         ('"bfloat16"', '"half"', "precision='half' is not one of float64, float32"),
         ('"sample"', '"noise"', "prediction='noise' is not one of velocity, sample"),
         ("timestep_shift = 2", "timestep_shift = 0", "timestep_shift=0 must be a number from 0.001"),
+        ("checkpointing = true", "checkpointing = 1", "gradient_checkpointing=1 must be true or false"),
         ("ema_decay = 0.99", "ema_decay = 1", "ema_decay=1 would keep the first weights"),
         ("ema_decay = 0.99", 'ema_decay = "0.99"', "ema_decay='0.99' must be a number from 0 to 1"),
         ('["rope.freqs", "y_embedder.y_embedding"]', '"rope.freqs"', "'rope.freqs' must be a list of names or"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opensora_core.dit.blocks import STDiT3Block
 from opensora_core.errors import InvalidInputError, NonFiniteError
 from opensora_core.training.checkpoints import CheckpointWarning
 from opensora_core.training.data import make_batch
@@ -291,3 +292,20 @@ def test_killed_without_warning_a_run_goes_on_from_its_last_checkpoint(tmp_path)
 def test_the_recipe_is_the_one_that_was_asked_for():
     assert recipe().denoiser == NANO.denoiser
     assert recipe().stages[1].buckets[0].fps == tuple(CLIP["fps"])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_gradient_checkpointing_trains_the_same_and_runs_blocks_twice(backend, monkeypatch):
+    runs = Counter()
+    block = STDiT3Block.__call__
+
+    def counted(self, *args):
+        runs[key] += 1
+        return block(self, *args)
+
+    monkeypatch.setattr(STDiT3Block, "__call__", counted)
+    losses = {}
+    for key in (False, True):
+        losses[key] = [step.loss for step in trainer(backend, gradient_checkpointing=key).run()]
+    assert losses[True] == pytest.approx(losses[False], rel=1e-5)
+    assert runs[True] == 2 * runs[False] > 0
