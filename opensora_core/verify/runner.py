@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,12 @@ from .rectified_flow_v13 import rflow_sample_v13
 from .report import Check, Report, Verdict, finite
 from .rules import RULES, Expected, expect_plain, expect_recorded
 from .stdit3 import stdit3
+from .text_clean import text_clean
+
+TABLES: dict[str, Callable[[GoldenSet], list[Check]]] = {
+    KEY_MAP: state_dict_keys,
+    "text_clean": text_clean,
+}  # sets without tensors, which no backend computes
 
 KINDS: dict[str, Kind] = {
     "stdit3": stdit3,
@@ -71,10 +77,12 @@ def check_set(path: Path, ops: Ops) -> list[Check]:
     try:
         golden = GoldenSet.load(path)
         whole = replace(whole, kind=golden.kind, version=golden.version)
-        if golden.kind == KEY_MAP:
-            return state_dict_keys(golden)
+        if golden.kind in TABLES:
+            return TABLES[golden.kind](golden)
         if golden.kind not in KINDS:
-            return [replace(whole, verdict="unknown kind", note=f"{golden.kind!r}; known: {', '.join(KINDS)}")]
+            return [
+                replace(whole, verdict="unknown kind", note=f"{golden.kind!r}; known: {', '.join([*KINDS, *TABLES])}")
+            ]
         _require_content(golden)
         return list(_compare(golden, KINDS[golden.kind], ops))
     except OpenSoraError as error:
