@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -56,8 +57,11 @@ class TorchTeam(Team):
     def share(self, ops: Ops, moments: AdamState) -> AdamState:
         return AdamState(*(_own_part(_padded(ops, a, self.size), self.rank, self.size).clone() for a in moments))
 
+    def sum(self, values: Sequence[float]) -> list[float]:
+        return self._reduced(values, dist.ReduceOp.SUM)
+
     def mean(self, value: float) -> float:
-        return self._reduced([value], dist.ReduceOp.SUM)[0] / self.size
+        return self.sum([value])[0] / self.size
 
     def any(self, said: bool) -> bool:
         yes, interrupted = self._reduced([float(said), float(self._interrupted)], dist.ReduceOp.MAX)
@@ -65,7 +69,7 @@ class TorchTeam(Team):
             raise KeyboardInterrupt
         return bool(yes)
 
-    def _reduced(self, values: list[float], how: Any) -> list[float]:
+    def _reduced(self, values: Sequence[float], how: Any) -> list[float]:
         shared = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(shared, op=how)
         return shared.tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -56,6 +56,14 @@ class Team:
     def share(self, ops: Ops, moments: AdamState) -> AdamState:
         """What this process holds of all the moments."""
         return moments
+
+    def part(self, count: int) -> range:
+        """Which of so many pieces of work are this process's: one after the other, as evenly as can be."""
+        return range(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sum of each value over the processes. Called by all."""
+        return list(values)
 
     def mean(self, value: float) -> float:
         """Mean over the processes. Called by all."""

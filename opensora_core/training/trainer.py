@@ -72,7 +72,9 @@ class Trainer:
         self._tokenizer, self._encode = tokenizer, encode
         self._learner = Learner(ops, recipe, text_encoder, self.team, compile)
         self._kept = RunFolder(folder, self._learner, whole("keep", keep, 1))
-        self._held_out = HeldOut(recipe, lambda of, i: make_batch(of, i, tokenizer, encode, held_out_files, "heldout"))
+        self._held_out = HeldOut(
+            recipe, lambda of, i: make_batch(of, i, tokenizer, encode, held_out_files, "heldout"), self.team
+        )
         self.callbacks: list[Callable[[Progress], object]] = []
         self.state = self._learner.random_state()
 
@@ -152,7 +154,7 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Loss of the averaged weights on the held-out batches: by timestep, and "mean".
 
-        Raises InvalidInputError if the recipe has no [validation].
+        Of a team all call it, and share the work. Raises InvalidInputError if the recipe has no [validation].
         """
         return self._validate(self.state)
 

@@ -16,6 +16,7 @@ from .stages import WORLDS, Bucket, Stage
 
 if TYPE_CHECKING:
     from .recipe import Recipe
+    from .team import Team
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,13 @@ class HeldOut:
     """The batches to validate a run on, made when they are first needed; none if the recipe asks for none.
 
     make: returns the batch of a step of the given recipe.
+    team: the processes that share the work; each makes and tries its part, and all get the losses of all.
     """
 
-    def __init__(self, recipe: Recipe, make: Callable[[Recipe, int], Batch]) -> None:
-        self.how, self.recipe, self._make = recipe.validation, held_out(recipe), make
-        self._last = recipe.total_steps
-        self._batches: list[Batch] = []
+    def __init__(self, recipe: Recipe, make: Callable[[Recipe, int], Batch], team: Team) -> None:
+        self.how, self.recipe, self.team = recipe.validation, held_out(recipe), team
+        self._make, self._last = make, recipe.total_steps
+        self._batches: dict[int, Batch] = {}
 
     def due(self, step: int) -> bool:
         """Whether a run is to be validated after so many steps."""
@@ -92,16 +94,22 @@ class HeldOut:
     def losses(self, loss: Callable[[Batch], float]) -> dict[str, float]:
         """Mean loss of the batches at every timestep, by its number as text, and the mean of all as "mean".
 
-        Raises InvalidInputError if the recipe has no [validation].
+        Called by all of a team, who get the same figures to the bit. Raises InvalidInputError if the recipe has no
+        [validation].
         """
         if self.how is None or self.recipe is None:
             raise InvalidInputError("the recipe has no [validation], which says what to validate on")
-        if not self._batches:
-            self._batches = [self._make(self.recipe, i) for i in range(self.how.batches)]
-        found = {}
-        for t in self.how.timesteps:
-            found[f"{t:g}"] = float(np.mean([loss(_at(batch, t)) for batch in self._batches]))
-        return {"mean": float(np.mean(list(found.values()))), **found}
+        asked = [(i, t) for i in range(self.how.batches) for t in self.how.timesteps]
+        mine = {n: loss(_at(self._batch(self.recipe, asked[n][0]), asked[n][1])) for n in self.team.part(len(asked))}
+        every = self.team.sum([mine.get(n, 0.0) for n in range(len(asked))])
+        by_time = np.reshape(every, (self.how.batches, -1)).mean(axis=0)
+        times = [f"{t:g}" for t in self.how.timesteps]
+        return {"mean": float(by_time.mean()), **dict(zip(times, by_time.tolist(), strict=True))}
+
+    def _batch(self, recipe: Recipe, i: int) -> Batch:
+        if i not in self._batches:
+            self._batches[i] = self._make(recipe, i)
+        return self._batches[i]
 
 
 def _at(batch: Batch, t: float) -> Batch:

@@ -27,6 +27,10 @@ require("torch")
 RECIPE = """
 [denoiser]
 DENOISER
+[validation]
+every = 3
+batches = 3
+timesteps = [200, 800]
 [[stages]]
 name = "tiny"
 steps = STEPS
@@ -63,6 +67,12 @@ def losses(folder):
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+def validation(folder):
+    """What the log says of held-out batches: a list of figures for each time."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [list(line["validation"].values()) for line in lines if "validation" in line]
+
+
 def alone(base, recipe, folder):
     """The losses of one process, and what it ends with."""
     trainer = make_trainer(base, load_recipe(recipe), folder)
@@ -78,6 +88,7 @@ def test_two_processes_train_as_one_and_either_goes_on_where_the_other_stopped(r
     assert json.loads(done.stdout)["step"] == 3, "one document, by the first process"
     expected, one = alone(base, recipe(5), folder / "one")
     assert losses(folder / "two") == pytest.approx(expected[:3], rel=1e-5)
+    assert np.allclose(validation(folder / "two"), validation(folder / "one")[:1], rtol=1e-5, atol=0)
     # one process goes on after two
     with pytest.warns(CheckpointWarning, match="steps was 3, is 5"):
         went_on, ended = alone(base, recipe(5), folder / "two")
@@ -89,6 +100,8 @@ def test_two_processes_train_as_one_and_either_goes_on_where_the_other_stopped(r
     next(steps), next(steps), steps.close()
     finish(start(arguments(folder, "three", recipe(5), "--resume")))
     assert losses(folder / "three") == pytest.approx(expected, rel=1e-5)
+    assert np.shape(validation(folder / "three")) == (2, 3)
+    assert np.allclose(validation(folder / "three"), validation(folder / "one"), rtol=1e-5, atol=0)
     stored, whole = (load_folder(folder / name / "step-00000005")[1] for name in ("three", "one"))
     assert {name: a.shape for name, a in stored.items()} == {name: a.shape for name, a in whole.items()}
     # of gradients that are zero but for rounding, AdamW makes steps: weights differ more than what they are made of

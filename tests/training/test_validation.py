@@ -10,10 +10,11 @@ import pytest
 from opensora_core.errors import InvalidInputError
 from opensora_core.pipelines.training import make_trainer
 from opensora_core.synthetic.world import FULL
-from opensora_core.training.data import make_batch
+from opensora_core.training.data import Batch, make_batch
 from opensora_core.training.objective import training_loss
 from opensora_core.training.recipe import recipe_from_dict
-from opensora_core.training.validation import held_out
+from opensora_core.training.team import Team
+from opensora_core.training.validation import HeldOut, held_out
 from tests.pipelines.models import make
 from tests.training.datasets.clips import write_folder
 from tests.training.tiny import CLIP, IMAGE, recipe, trainer
@@ -70,6 +71,29 @@ def test_it_is_on_scenes_that_training_never_sees(monkeypatch):
     assert seen[-1] == "train"
 
 
+def test_a_team_shares_out_what_one_process_does():
+    asked = recipe(validation={**VALIDATION, "batches": 3, "timesteps": [100.0, 500.0, 900.0]})
+
+    def of(rank, size):
+        team, told, made = Team(), [], []
+        team.rank, team.size = rank, size
+        team.sum = lambda values: told.append(values) or values
+
+        def make(_, i):
+            made.append(i)
+            return Batch(asked.stages[0].buckets[0], {"t": np.zeros(1), "number": np.full(1, i)})
+
+        figures = HeldOut(asked, make, team).losses(lambda b: float(b.arrays["number"][0] + b.arrays["t"][0]))
+        return figures, told[0], made
+
+    figures, alone, _ = of(0, 1)
+    assert figures == {"mean": 501, "100": 101, "500": 501, "900": 901}
+    parts = [of(rank, 2) for rank in range(2)]
+    assert np.sum([told for _, told, _ in parts], axis=0).tolist() == alone
+    assert [np.count_nonzero(told) for _, told, _ in parts] == [4, 5]
+    assert [made for *_, made in parts] == [[0, 1], [1, 2]], "nobody makes a batch that only others need"
+
+
 def test_a_recipe_on_files_is_validated_on_files_of_their_own(tmp_path):
     write_folder(tmp_path / "train", 2, 0)
     write_folder(tmp_path / "other", 3, 0)
@@ -80,7 +104,7 @@ def test_a_recipe_on_files_is_validated_on_files_of_their_own(tmp_path):
     asked = recipe_from_dict({**values, "validation": {**VALIDATION, "data": str(tmp_path / "other")}})
     made = make_trainer(make(), asked)
     made.validate()
-    names = [name for batch in made._held_out._batches for name in batch.files]
+    names = [name for batch in made._held_out._batches.values() for name in batch.files]
     assert names
     assert all("/other/" in name for name in names)
     assert np.isfinite(made.validate()["mean"])
