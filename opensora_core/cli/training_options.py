@@ -19,7 +19,12 @@ class StartOptions:
     """What a run begins with, or goes on from."""
 
     config: Annotated[
-        Path | None, Option("--config", "-c", help="Recipe (TOML). With --resume, by default the run's own.")
+        Path | None,
+        Option(
+            "--config",
+            "-c",
+            help="Recipe: a TOML file, or embedded, or open-sora-v1.2. With --resume, by default the run's own.",
+        ),
     ] = None
     resume: Annotated[bool, Option("--resume", help="Go on with the run in the folder.")] = False
     init: Annotated[
@@ -43,7 +48,7 @@ class StartOptions:
         if self.resume and exists(output):
             return self._resumed(ops, output, options)
         if self.config is None:
-            raise InvalidInputError("a new run needs a recipe: --config recipe.toml")
+            raise InvalidInputError("a new run needs a recipe: --config recipe.toml, or a preset: --config embedded")
         if exists(output):
             raise InvalidInputError(
                 f"{output} holds a training run already: go on with --resume, or choose another folder"

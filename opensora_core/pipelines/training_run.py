@@ -24,6 +24,7 @@ from ..serialization.atomic import atomic_file
 from ..serialization.leftovers import put_back
 from ..training.codec_file import load_codec
 from ..training.lora import save_lora
+from ..training.presets import recipe_file
 from ..training.recipe import Recipe, load_recipe
 from ..training.repatch import repatched
 from ..training.text_file import load_text_encoder
@@ -49,10 +50,11 @@ class Run:
         self.model = folder / MODEL
 
     @classmethod
-    def start(cls, folder: Path, recipe: Path, base: OpenSora, *, warm: bool = False, **options: Any) -> Run:
+    def start(cls, folder: Path, recipe: str | Path, base: OpenSora, *, warm: bool = False, **options: Any) -> Run:
         """Begin in a folder that holds no run yet; raises InvalidInputError if it does, or if nothing fits.
 
-        warm: begin with the base model's denoiser, not with random weights. options: those of `make_trainer`.
+        recipe: a file, or the name of a preset. warm: begin with the base model's denoiser, not with random weights.
+        options: those of `make_trainer`.
         """
         if exists(folder):
             raise InvalidInputError(f"{folder} holds a training run already: go on with it (resume), or choose another")
@@ -69,7 +71,7 @@ class Run:
         folder: Path,
         ops: Ops,
         *,
-        recipe: Path | None = None,
+        recipe: str | Path | None = None,
         base: OpenSora | None = None,
         **options: Any,
     ) -> Run:
@@ -86,15 +88,16 @@ class Run:
         run._prepare(recipe, new_base)
         return run
 
-    def _prepare(self, recipe: Path, new_base: bool) -> None:
+    def _prepare(self, recipe: str | Path, new_base: bool) -> None:
         """Make the folder self-contained; the first process of a team does."""
         self.trainer.team.barrier()  # all have looked at the folder, and read what they need
         if self.trainer.team.rank:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        if recipe != self.folder / RECIPE:
+        source = recipe_file(recipe)
+        if source != self.folder / RECIPE:
             with atomic_file(self.folder / RECIPE) as temporary:
-                shutil.copyfile(recipe, temporary)
+                shutil.copyfile(source, temporary)
         if new_base and self.trainer.recipe.lora is not None:
             self.base.save(self.folder / BASE)
         self.export()

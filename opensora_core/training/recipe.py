@@ -15,6 +15,7 @@ from ..registry import DTYPES
 from ..schedulers.parametrization import Prediction
 from .lora import LoraConfig
 from .optimizer import AdamW
+from .presets import recipe_file
 from .samples import Samples
 from .stages import Bucket, Stage
 from .validation import Validation
@@ -76,14 +77,15 @@ class Recipe:
         return sum(stage.steps for stage in self.stages)
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe from TOML.
+def load_recipe(recipe: str | Path) -> Recipe:
+    """Read a recipe from a TOML file, or the preset of a name: "embedded" or "open-sora-v1.2".
 
     Raises InvalidInputError for a file that cannot be read, an unknown or missing key, and a value that is not legal;
     the message says in which stage and bucket.
     """
+    path = recipe_file(recipe)
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # damaged TOML and UTF-8 are ValueErrors
         reason = getattr(error, "strerror", None) or error
         raise InvalidInputError(f"the recipe {str(path)!r} cannot be read: {reason}") from error

@@ -14,6 +14,7 @@ from opensora_core.module import state_dict
 from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.serialization.folder import load_folder
 from opensora_core.testing.conformance import require
+from opensora_core.training.recipe import load_recipe
 from tests.cli.conftest import document
 
 ON_NUMPY = ("--backend", "numpy")
@@ -141,11 +142,20 @@ def test_a_recipe_that_fits_nothing_is_refused_and_begins_no_run(opensora, nano,
 def test_a_run_needs_a_recipe_and_a_model(opensora, recipe):
     result = opensora("train", "-o", "run", *ON_NUMPY)
     assert (result.exit_code, "--config" in result.stderr) == (2, True)
+    result = opensora("train", "-o", "run", "-c", "embeded", *ON_NUMPY)
+    assert (result.exit_code, "the presets are embedded, open-sora-v1.2" in result.stderr) == (2, True)
     result = opensora("train", "-o", "run", "-c", recipe(steps=1), "--init", "nowhere", *ON_NUMPY)
     assert (result.exit_code, "nowhere" in result.stderr) == (2, True)
     result = opensora("train", "-o", "run", "-c", "missing.toml", "--resume", *ON_NUMPY)
     assert (result.exit_code, "missing.toml" in result.stderr) == (2, True)
     assert not Path("run").exists()
+
+
+def test_a_shipped_recipe_is_named_and_the_run_keeps_a_copy(opensora):
+    result = opensora("train", "-o", "run", "-c", "embedded", "--minutes", 0, *ON_NUMPY)
+    assert result.exit_code == 0, result.stderr
+    assert "step 0 of 40000" in result.stdout
+    assert load_recipe("run/recipe.toml") == load_recipe("embedded")
 
 
 def test_parts_come_from_the_files_that_their_training_writes(opensora, nano, recipe, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib.resources import files
 from itertools import pairwise
 
 import numpy as np
@@ -57,7 +56,7 @@ def test_a_recipe_sets_the_numbers_of_the_optimizer():
 
 
 def test_open_sora_trains_with_its_own_numbers():
-    official = load_recipe(str(files("opensora_core") / "assets" / "open-sora-v1.2.toml"))
+    official = load_recipe("open-sora-v1.2")
     assert official.optimizer == AdamW(betas=(0.9, 0.999), eps=1e-15, weight_decay=0.0, clip_norm=1.0)
 
 

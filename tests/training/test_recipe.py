@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from opensora_core.errors import InvalidInputError
+from opensora_core.pipelines.config import OpenSoraConfig
 from opensora_core.synthetic.world import EASY, FULL
+from opensora_core.training.presets import PRESETS
 from opensora_core.training.recipe import Bucket, Recipe, Stage, load_recipe, recipe_from_dict
 from tests.pipelines.models import NANO
 from tests.training.tiny import CLIP, IMAGE, recipe
@@ -150,11 +152,18 @@ def test_a_recipe_of_another_form_is_refused(values, words):
 
 
 def test_a_recipe_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"nothing\.toml' cannot be read: "):
+    with pytest.raises(InvalidInputError, match=r"nothing\.toml' cannot be read: no such file exists, .* presets are"):
         load_recipe(tmp_path / "nothing.toml")
     (tmp_path / "latin.toml").write_bytes(b'name = "caf\xe9"')
     with pytest.raises(InvalidInputError, match=r"latin\.toml' cannot be read: "):
         load_recipe(tmp_path / "latin.toml")
+
+
+def test_shipped_recipes_have_names():
+    assert [load_recipe(name).total_steps for name in PRESETS] == [40000, 68000]
+    assert load_recipe("embedded").denoiser.in_channels == OpenSoraConfig.preset("embedded").denoiser.in_channels
+    with pytest.raises(InvalidInputError, match=r"'embeded' .* no preset .* presets are embedded, open-sora-v1\.2$"):
+        load_recipe("embeded")
 
 
 def test_every_step_belongs_to_a_stage():

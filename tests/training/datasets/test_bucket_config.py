@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import opensora_core
 from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.errors import InvalidInputError
 from opensora_core.module import state_dict
@@ -60,7 +59,7 @@ def test_a_mistake_is_named_with_its_place(config, words):
 
 
 def test_the_stages_of_v1_2_are_shipped_as_a_recipe():
-    made = load_recipe(Path(opensora_core.__file__).parent / "assets" / "open-sora-v1.2.toml")
+    made = load_recipe("open-sora-v1.2")
     assert [(stage.steps, stage.learning_rate) for stage in made.stages] == [
         (30000, 1e-4),
         (23000, 1e-4),
