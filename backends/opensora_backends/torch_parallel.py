@@ -16,7 +16,8 @@ import torch.distributed as dist
 
 from opensora_core.checks import one_of
 from opensora_core.dit.blocks import STDiT3Block
-from opensora_core.dit.stdit3 import STDiT3, TextContext
+from opensora_core.dit.captions import TextContext
+from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.errors import InvalidInputError
 from opensora_core.nn.attention import KeysValues
 from opensora_core.ops import Array, Ops, Pattern

@@ -57,20 +57,21 @@ class STDiT3Block:
         def attend(h: Array) -> Array:
             return self.attn(ops, h, "temporal", rope) if self.temporal else self.attn(ops, h, "spatial")
 
-        return self.around(ops, x, modulation, attend, lambda x: self.cross_attn(ops, x, text, mask))
+        return self.around(ops, x, modulation, text, mask, attend)
 
     def around(
         self,
         ops: Ops,
         x: Array,
         modulation: Array,
+        text: KeysValues,
+        mask: Array | None,
         attend: Callable[[Array], Array],
-        read: Callable[[Array], Array],
     ) -> Array:
-        """The block around any attention among the tokens, and any way of reading the text; shapes as in a call."""
+        """The block around any attention among the tokens; shapes as in a call."""
         m = Modulation(*split(ops, modulation + self.scale_shift_table, 6, axis=2))
         x = ops.gated_residual(x, attend(ops.modulate(x, m.shift_attn, m.scale_attn)), m.gate_attn)
-        x = x + read(x)
+        x = x + self.cross_attn(ops, x, text, mask)
         h = self.mlp(ops, ops.modulate(x, m.shift_mlp, m.scale_mlp))
         return ops.gated_residual(x, h, m.gate_mlp)
 

@@ -12,10 +12,27 @@ from .embedders import CaptionEmbedder, tile_rows
 
 
 class Captions(NamedTuple):
-    """Projected text of every block, computed once per generation."""
+    """Projected text of every block of STDiT or STDiT2, computed once per generation."""
 
     keys_values: tuple[KeysValues, ...]
     mask: Array | None  # (B, 1, 1, L) booleans
+
+
+class TextContext(NamedTuple):
+    """What the blocks need of the text: computed once per generation, as none of it depends on the timestep."""
+
+    keys_values: tuple[KeysValues, ...]  # one per block, spatial and temporal alternating
+    mask: Array | None  # (B, 1, 1 or tokens, L) booleans
+    pooled: Array | None  # (B, C)
+
+    def conditional(self) -> TextContext:
+        """The first half of the rows: of a guided batch, those with the prompt."""
+        rows = self.keys_values[0].keys.shape[0] // 2
+        return TextContext(
+            tuple(KeysValues(keys[:rows], values[:rows]) for keys, values in self.keys_values),
+            None if self.mask is None else self.mask[:rows],
+            None if self.pooled is None else self.pooled[:rows],
+        )
 
 
 def project_captions(

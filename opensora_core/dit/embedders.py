@@ -35,10 +35,11 @@ class PatchEmbedder:
     proj: PatchEmbed
 
     @classmethod
-    def create(cls, init: RandomInit, config: STDiT3Config) -> PatchEmbedder:
-        """Xavier weights, zero bias."""
-        C = config.hidden_size
-        return cls(PatchEmbed(init.xavier_uniform(C, config.in_channels, *config.patch_size), init.zeros(C)))
+    def create(cls, init: RandomInit, config: STDiT3Config, *, zero: bool = False) -> PatchEmbedder:
+        """Xavier weights, or zeros, and zero bias."""
+        shape = (config.hidden_size, config.in_channels, *config.patch_size)
+        weight = init.zeros(*shape) if zero else init.xavier_uniform(*shape)
+        return cls(PatchEmbed(weight, init.zeros(config.hidden_size)))
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,16 @@ class STDiT2Config(STDiT3Config):
 
 
 class VideoSize(NamedTuple):
-    """What STDiT2 is told of a video: pixels, frames (not latents) and frames per second; 120 for an image."""
+    """What STDiT2 is told of a video: pixels, frames (not latents) and frames per second; 120 for an image.
+
+    ar: height over width where it is told apart from these, as by data sets that round it; None: computed.
+    """
 
     height: float
     width: float
     num_frames: float
     fps: float
+    ar: float | None = None
 
 
 class Conditions(NamedTuple):
@@ -178,7 +182,8 @@ class STDiT2:
 
         t = self.t_embedder(ops, ops.astype(timestep, dtype), dtype)  # (B, C)
         sides = [embed(self.csize_embedder, size.height), embed(self.csize_embedder, size.width)]
-        shape = ops.concat([*sides, embed(self.ar_embedder, size.height / size.width)], axis=1)  # (1, C)
+        ratio = size.height / size.width if size.ar is None else size.ar
+        shape = ops.concat([*sides, embed(self.ar_embedder, ratio)], axis=1)  # (1, C)
         pace = embed(self.fl_embedder, size.num_frames) + embed(self.fps_embedder, size.fps)
         return Conditions(t, t + shape, t + pace)
 

@@ -5,18 +5,20 @@ Parameter names are those of the published checkpoints (hpcai-tech/OpenSora-STDi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
-from ..derived import pad_to_multiple, rearrange
+from ..derived import pad_to_multiple
 from ..errors import InvalidInputError
 from ..module import static
-from ..nn.attention import KeysValues, Rope
+from ..nn.attention import Rope
 from ..nn.embeddings import rope_frequencies, rope_tables, sincos_2d, time_features
 from ..nn.init import RandomInit
 from ..nn.layers import Linear, ScalarEmbedder, Silu, sequential
 from ..ops import Array, Ops
 from .blocks import FinalLayer, STDiT3Block
+from .captions import TextContext, unpatchify
 from .config import STDiT3Config
 from .embedders import (
     CaptionEmbedder,
@@ -27,23 +29,6 @@ from .embedders import (
     pool_embedder,
     tile_rows,
 )
-
-
-class TextContext(NamedTuple):
-    """What the blocks need of the text: computed once per generation, as none of it depends on the timestep."""
-
-    keys_values: tuple[KeysValues, ...]  # one per block, spatial and temporal alternating
-    mask: Array | None  # (B, 1, 1, L) booleans
-    pooled: Array | None  # (B, C)
-
-    def conditional(self) -> TextContext:
-        """The first half of the rows: of a guided batch, those with the prompt."""
-        rows = self.keys_values[0].keys.shape[0] // 2
-        return TextContext(
-            tuple(KeysValues(keys[:rows], values[:rows]) for keys, values in self.keys_values),
-            None if self.mask is None else self.mask[:rows],
-            None if self.pooled is None else self.pooled[:rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -136,32 +121,53 @@ class STDiT3:
         treated as timestep 0; fps [B] or [1] frames per second; height, width: the video's size in pixels; without
         it InvalidInputError is raised.
         """
-        c, dtype = self.config, self._dtype(ops)
-        T, H, W = x.shape[2:]
-        x = pad_to_multiple(ops, ops.astype(x, dtype), (1, 1, *c.patch_size))
-        grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch_size, strict=True))
+        dtype = self._dtype(ops)
+        tokens = self._embed(ops, self.x_embedder, x)
+        return self._predict(ops, tokens, x.shape[2:], ops.astype(timestep, dtype), text, x_mask, fps, height, width)
+
+    def _embed(self, ops: Ops, embedder: PatchEmbedder, x: Array) -> Array:
+        """Latents [B, in, T, H, W], filled up to whole patches -> tokens [B, T, S, C]."""
+        x = pad_to_multiple(ops, ops.astype(x, self._dtype(ops)), (1, 1, *self.config.patch_size))
+        return embedder.proj(ops, x)
+
+    def _predict(
+        self,
+        ops: Ops,
+        x: Array,
+        size: tuple[int, ...],
+        timestep: Array,
+        text: TextContext,
+        x_mask: Array | None,
+        fps: Array | None,
+        height: float,
+        width: float,
+    ) -> Array:
+        """Tokens x [B, T, S, C] of latents of the given size (T, H, W) -> [B, out, T, H, W]."""
+        patch = self.config.patch_size
+        grid = tuple(-(-n // p) for n, p in zip(size, patch, strict=True))
         t = self._condition(ops, timestep, fps, text.pooled)  # (B, C)
         t0 = None if x_mask is None else self._condition(ops, timestep * 0, fps, text.pooled)
         x_mask = None if x_mask is None else ops.reshape(ops.astype(x_mask, "bool"), (x.shape[0], grid[0], 1, 1))
         modulation = self._modulation(ops, t, t0, x_mask)  # (B, 1 or T, 6, C)
-        x = self.x_embedder.proj(ops, x)  # (B, T, S, C)
-        x = x + self._positions(ops, x, grid, fps, height, width)
-        rope = Rope(*rope_tables(ops, self.rope.freqs, grid[0]))
+        scale = self._scale(height, width)
+        x = x + self._positions(ops, x, grid, fps, scale)
+        places = self._places(ops, grid, scale)
         for block, keys_values in zip(self.blocks(), text.keys_values, strict=True):
-            x = block(ops, x, modulation, keys_values, text.mask, rope)  # (B, T, S, C)
+            x = block(ops, x, modulation, keys_values, text.mask, places)  # (B, T, S, C)
         x = self.final_layer(ops, x, t, t0, x_mask)  # (B, T, S, patch·out)
-        pt, ph, pw = c.patch_size
-        x = rearrange(
-            ops, x, "b t (h w) (pt ph pw c) -> b c (t pt) (h ph) (w pw)", h=grid[1], pt=pt, ph=ph, pw=pw
-        )  # (B, out, T, H, W), still padded
-        return ops.widen(x[:, :, :T, :H, :W])
+        T, H, W = size
+        return ops.widen(unpatchify(ops, x, grid, patch)[:, :, :T, :H, :W])
+
+    def _places(self, ops: Ops, grid: tuple[int, ...], scale: float) -> Any:
+        """What the attention of the blocks needs to know of a grid (T, H, W) of tokens."""
+        return Rope(*rope_tables(ops, self.rope.freqs, grid[0]))
 
     def _dtype(self, ops: Ops) -> str:
         return ops.dtype_name(self.final_layer.linear.weight)
 
     def _condition(self, ops: Ops, timestep: Array, fps: Array | None, pooled: Array | None) -> Array:
         dtype = self._dtype(ops)
-        t = self.t_embedder(ops, ops.astype(timestep, dtype), dtype)  # (B, C)
+        t = self.t_embedder(ops, timestep, dtype)  # (B, C)
         if fps is not None:
             t = t + self.fps_embedder(ops, ops.astype(fps, dtype), dtype)
         return t if pooled is None else t + pooled
@@ -173,13 +179,14 @@ class STDiT3:
             return noised
         return ops.where(x_mask, noised, ops.reshape(sequential(ops, self.t_block, t0), rows))  # (B, T, 6, C)
 
-    def _positions(
-        self, ops: Ops, x: Array, grid: tuple[int, ...], fps: Array | None, height: float, width: float
-    ) -> Array:
-        c = self.config
+    def _scale(self, height: float, width: float) -> float:
+        """By how much positions in space are divided."""
         if not (height > 0 and width > 0):
             raise InvalidInputError(f"height={height} and width={width} must be the video's size in pixels, above 0")
-        scale = (height * width) ** 0.5 / c.input_sq_size
+        return math.sqrt(height * width) / self.config.input_sq_size
+
+    def _positions(self, ops: Ops, x: Array, grid: tuple[int, ...], fps: Array | None, scale: float) -> Array:
+        c = self.config
         place = ops.asarray(sincos_2d(c.hidden_size, grid[1], grid[2], scale), x.dtype)  # (S, C)
         if c.frame_time_fps is None or fps is None or grid[0] == 1:
             return place

@@ -82,7 +82,7 @@ class CrossAttention:
         return KeysValues(kv[0], kv[1])
 
     def __call__(self, ops: Ops, x: Array, text: KeysValues, mask: Array | None) -> Array:
-        """x [B, T, S, C]; mask [B, 1, 1, L] of booleans, True for tokens of the prompt -> [B, T, S, C]."""
+        """x [B, T, S, C]; mask [B, 1, 1 or T·S, L] of booleans, True for the text that is read -> [B, T, S, C]."""
         B, T, S, C = x.shape
         q = ops.reshape(self.q_linear(ops, x), (B, T * S, self.num_heads, C // self.num_heads))
         out = ops.attention(ops.permute_dims(q, (0, 2, 1, 3)), text.keys, text.values, mask=mask)  # (B, H, N, D)

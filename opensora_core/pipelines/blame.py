@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dit.stdit3 import TextContext
+from ..dit.captions import TextContext
 from ..module import state_dict
 from ..ops import Array, Ops
 from .components import Components

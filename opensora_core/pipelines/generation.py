@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.captions import TextContext
 from ..dit.embedders import IMAGE_FPS
-from ..dit.stdit3 import TextContext
 from ..errors import NonFiniteError
 from ..ops import Array, Ops
 from ..random import normal_batch

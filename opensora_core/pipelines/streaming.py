@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dit.stdit3 import TextContext
+from ..dit.captions import TextContext
 from ..ops import Array, Ops
 from .components import Components
 from .frames import Frames, keep_still, padded_size, to_frames, to_latents

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dit.mmdit import MMDiT, MMDiTConfig, pack, places_of
-from ..module import to_backend
-from ..nn.init import ShapeInit
+from ..dit.mmdit import MMDiT, pack, places_of
 from ..ops import Array, Ops
 from ..schedulers.flow_v2 import distilled_flow, image_text_flow, shift_v2, times_v2
 from ..schedulers.guidance import frame_scales, oscillating
 from ..schedulers.stepping import Predict, Step
-from ..serialization.state import fill
 from .golden import GoldenSet, bring
+from .load import load_denoiser
 from .produced import Produced
 
 GUIDANCE = 7.5  # of the recorded schedules
@@ -36,8 +34,7 @@ def v2_schedule(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
 
 def v2_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     """What the model was given at every step, and the end, in packed latents."""
-    empty = MMDiT.create(MMDiTConfig.from_dict(golden.config), ShapeInit())
-    model = to_backend(ops, fill(empty, golden.weights()))
+    model = load_denoiser(golden, ops)
     for name, case in golden.cases.items():
         inputs, args = golden.inputs(name), case.args
         T, H, W = args["thw"]

@@ -8,10 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dit.stdit import BUFFERS, STDiT, STDiTConfig
-from ..dit.stdit2 import STDiT2, STDiT2Config, VideoSize
-from ..module import to_backend
-from ..nn.init import ShapeInit
+from ..dit.stdit import STDiT
+from ..dit.stdit2 import STDiT2, VideoSize
 from ..ops import HALF, Array, Ops
 from ..schedulers.ancestral import ancestral, guided_noise
 from ..schedulers.ddim import ddim
@@ -19,8 +17,8 @@ from ..schedulers.diffusion import DiffusionTables
 from ..schedulers.diffusion_loss import diffusion_input, diffusion_loss
 from ..schedulers.dpm_solver import dpm_solver
 from ..schedulers.stepping import Noise, Predict, Step
-from ..serialization.state import fill
 from .golden import GoldenCase, GoldenSet, bring
+from .load import load_denoiser
 from .produced import Produced
 
 Inputs = Mapping[str, NDArray[Any]]
@@ -40,7 +38,7 @@ def iddpm_tables(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
 
 def iddpm_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     """Trajectories of three samplers, and training losses, with the denoiser of the release."""
-    model = _load(golden, ops)
+    model: Denoiser = load_denoiser(golden, ops)
     for name, case in golden.cases.items():
         if ops.dtype in HALF and 0 in case.args.get("t", ()):
             continue  # the bound at step 0 magnifies rounding a hundredfold: in half precision it says nothing
@@ -97,14 +95,6 @@ def _losses(
         yield f"out/{name}", ops.to_numpy(value)
 
 
-def _load(golden: GoldenSet, ops: Ops) -> Denoiser:
-    """The denoiser of the release with the recorded weights."""
-    weights = {name: w for name, w in golden.weights().items() if name not in BUFFERS}
-    if golden.version == "v1.0":
-        return to_backend(ops, fill(STDiT.create(STDiTConfig.from_dict(golden.config), ShapeInit()), weights))
-    return to_backend(ops, fill(STDiT2.create(STDiT2Config.from_dict(golden.config), ShapeInit()), weights))
-
-
 def _network(ops: Ops, model: Denoiser, case: GoldenCase, inputs: Inputs, guided: bool) -> Network:
     """The denoiser with the text of a case, encoded once; guided: with the empty caption in a second half of rows."""
     y = bring(ops, inputs["y"])
@@ -114,7 +104,7 @@ def _network(ops: Ops, model: Denoiser, case: GoldenCase, inputs: Inputs, guided
     text = model.encode_text(ops, y, bring(ops, inputs["text_mask"]))
     if isinstance(model, STDiT):
         return lambda x, timestep, x_mask: model.denoise(ops, x, timestep, text)
-    size = VideoSize(*(float(case.args[name]) for name in VideoSize._fields))
+    size = VideoSize(*(float(case.args[name]) for name in ("height", "width", "num_frames", "fps")))
     return lambda x, timestep, x_mask: model.denoise(ops, x, timestep, text, size, x_mask)
 
 

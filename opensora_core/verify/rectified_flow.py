@@ -14,8 +14,8 @@ from ..ops import Array, Ops
 from ..schedulers.rectified_flow import Velocity, add_noise, euler, flow_loss, guided
 from ..schedulers.timesteps import resolution_ratio, sampling_timesteps, shift_timesteps
 from .golden import GoldenSet, bring
+from .load import load_denoiser
 from .produced import Produced
-from .stdit3 import load_model
 
 FPS = 24.0  # of the recorded trajectories
 Sizes = Mapping[str, NDArray[Any]]
@@ -39,7 +39,7 @@ def rflow_timesteps(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
 
 def rflow_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     """Guided trajectories: what the model was given at every step, its first and last answer, and the end."""
-    model = load_model(golden, ops)
+    model = load_denoiser(golden, ops)
     for name, case in golden.cases.items():
         inputs, args = golden.inputs(name), case.args
         height, width = args["hw"]
@@ -65,7 +65,7 @@ def rflow_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
 
 def rflow_train(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     """One training step up to its loss, with and without given frames; the weights are those of `rflow_sample`."""
-    model = load_model(golden, ops, donor="rflow_sample")
+    model = load_denoiser(golden, ops, donor="rflow_sample")
     for name, case in golden.cases.items():
         args = case.args
         given = {key: bring(ops, x) for key, x in golden.inputs(name).items()}

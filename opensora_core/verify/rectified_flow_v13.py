@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dit.stdit3_windows import GivenFrames, WindowedConfig, WindowedSTDiT3
-from ..module import to_backend
-from ..nn.init import ShapeInit
+from ..dit.stdit3_windows import GivenFrames, WindowedSTDiT3
 from ..ops import Array, Ops
 from ..schedulers.conditioned_flow import Given, image_flow, resolution_ratio_v13, text_flow
 from ..schedulers.guidance import frame_scales, oscillating
 from ..schedulers.stepping import Predict, Step
 from ..schedulers.timesteps import sampling_timesteps
-from ..serialization.state import fill
 from .golden import GoldenSet, bring
+from .load import load_denoiser
 from .produced import Produced
 
 Args = Mapping[str, Any]
@@ -26,8 +24,7 @@ Inputs = Mapping[str, NDArray[Any]]
 
 def rflow_sample_v13(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     """Whole trajectories with everything that v1.3 switches on and off."""
-    empty = WindowedSTDiT3.create(WindowedConfig.from_dict(golden.config), ShapeInit())
-    model = to_backend(ops, fill(empty, golden.weights()))
+    model = load_denoiser(golden, ops)
     for name, case in golden.cases.items():
         inputs, args = golden.inputs(name), case.args
         seen: list[NDArray[Any]] = []
@@ -88,6 +85,6 @@ def _predictor(ops: Ops, model: WindowedSTDiT3, args: Args, inputs: Inputs, seen
     def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
         seen.append(ops.to_numpy(z))
         times = ops.full((z.shape[0],), timestep, z.dtype)
-        return model.denoise_windows(ops, z, times, text, fps, args["height"], args["width"], given)
+        return model.denoise(ops, z, times, text, None, fps, args["height"], args["width"], given)
 
     return predict

@@ -24,7 +24,7 @@ from .rectified_flow import rflow_sample, rflow_timesteps, rflow_train
 from .rectified_flow_v13 import rflow_sample_v13
 from .report import Check, Report, Verdict, finite
 from .rules import RULES, Expected, expect_plain, expect_recorded
-from .stdit3 import stdit3
+from .stdit import stdit, stdit2, stdit3
 from .text_clean import text_clean
 
 TABLES: dict[str, Callable[[GoldenSet], list[Check]]] = {
@@ -33,7 +33,10 @@ TABLES: dict[str, Callable[[GoldenSet], list[Check]]] = {
 }  # sets without tensors, which no backend computes
 
 KINDS: dict[str, Kind] = {
+    "stdit": stdit,
+    "stdit2": stdit2,
     "stdit3": stdit3,
+    "stdit3_v13": stdit3,
     "rflow_timesteps": rflow_timesteps,
     "rflow_sample": rflow_sample,
     "rflow_train": rflow_train,
@@ -45,6 +48,9 @@ KINDS: dict[str, Kind] = {
 }
 
 VERSIONS = {
+    "stdit": ("v1.0",),
+    "stdit2": ("v1.1",),
+    "stdit3_v13": ("v1.3",),
     "iddpm_tables": ("v1.0", "v1.1"),
     "iddpm_sample": ("v1.0", "v1.1"),
     "rflow_sample_v13": ("v1.3",),

@@ -174,7 +174,7 @@ TIME, TEXT, FPS = np.array([300.0, 700.0]), noise(2, 5, 8), np.array([8.0])
 def windowed(ops, model):
     text = model.encode_text(ops, ops.asarray(TEXT))
     z, t, fps = (ops.asarray(a) for a in (noise(2, 16, 2, 4, 4), TIME, FPS))
-    return model.denoise_windows(ops, z, t, text, fps, 32.0, 32.0)
+    return model.denoise(ops, z, t, text, None, fps, 32.0, 32.0)
 
 
 def plain(ops, model):
