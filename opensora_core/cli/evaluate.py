@@ -20,9 +20,10 @@ class CaseOptions:
     """Which questions."""
 
     n: Annotated[int, Option("--n", "-n", min=1, help="How many held-out scenes; sample i has seed i.")] = 200
-    world: Annotated[Literal["easy", "full"], Option(help="Scenes of the easy or of the full synthetic world.")] = (
-        "full"
-    )
+    world: Annotated[
+        Literal["easy", "full", "swing"],
+        Option(help="Scenes of the easy or the full synthetic world, or of the motion that docs/fine-tuning.md adds."),
+    ] = "full"
     task: Annotated[
         Literal["text", "image", "extend"],
         Option(help="Generate from prompts, animate first frames, or extend halves of real clips."),

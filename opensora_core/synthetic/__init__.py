@@ -14,7 +14,7 @@ from .scene import (
     Scene,
     held_out,
 )
-from .world import EASY, FULL, Split, World
+from .world import EASY, FULL, SWING, Split, World
 
 __all__ = [
     "BACKGROUNDS",
@@ -25,6 +25,7 @@ __all__ = [
     "PALETTE",
     "SHAPES",
     "SIZES",
+    "SWING",
     "Adherence",
     "Reading",
     "Scene",

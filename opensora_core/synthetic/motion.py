@@ -102,6 +102,8 @@ def _canonical_path(
         x, y = x + 12 * unit * np.cos(angle), y + 12 * unit * np.sin(angle)
     elif motion == "bounce":
         x, y = x + away_x, y + away_y / 2 + 22 * unit * (0.5 - np.abs(np.cos(np.pi * phase)))
+    elif motion == "swing":
+        x, y = x + away_x / 2 - 12 * unit * np.cos(2 * np.pi * phase), y + away_y
     else:
         x, y = x + away_x, y + away_y
     return x, y
@@ -127,6 +129,13 @@ def _free_path(
         floor = height - reach - rng.uniform(0, max(0.0, min(6 * unit, height - 2 * reach - leap)))
         x = np.full_like(phase, _anywhere(rng, width, reach))
         y = floor - leap * np.abs(np.cos(np.pi * phase))  # from the top to the floor at half time and back up
+    elif motion == "swing":
+        fits = width / 2 - reach
+        swung = max(min(rng.uniform(10, 13) * unit, fits), 7 * unit)
+        x = _anywhere(rng, width, reach + swung) - swung * np.cos(
+            2 * np.pi * phase
+        )  # from the left to the right and back
+        y = np.full_like(phase, _anywhere(rng, height, reach))
     else:
         x = np.full_like(phase, _anywhere(rng, width, reach))
         y = np.full_like(phase, _anywhere(rng, height, reach))

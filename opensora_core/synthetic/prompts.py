@@ -19,6 +19,8 @@ from .words import (
     IMAGE_LAYOUTS,
     IMAGE_OPENINGS,
     LAYOUTS,
+    NEW_ACTIONS,
+    NEW_DOINGS,
     OBJECTS,
     PARTICIPLES,
     PLACES,
@@ -28,6 +30,8 @@ from .words import (
     VIDEO_OPENINGS,
     WAYS,
 )
+
+CANONICAL = CANONICAL_MOTION | {motion: phrases[0] for motion, phrases in NEW_ACTIONS.items()}
 
 
 def describe(scene: Scene, rng: np.random.Generator, *, canonical: bool = False, still_image: bool = False) -> str:
@@ -46,15 +50,15 @@ def describe(scene: Scene, rng: np.random.Generator, *, canonical: bool = False,
         "opening": _pick(rng, IMAGE_OPENINGS if still_image else VIDEO_OPENINGS),
         "article": _pick(rng, ARTICLES),
         "object": _object(scene, rng),
-        "motion": _motion(scene.motion, rng, VERBS, ACTIONS),
-        "doing": _motion(scene.motion, rng, PARTICIPLES, DOINGS),
+        "motion": _motion(scene.motion, rng, VERBS, ACTIONS | NEW_ACTIONS),
+        "doing": _motion(scene.motion, rng, PARTICIPLES, DOINGS | NEW_DOINGS),
         "place": _pick(rng, PLACES).format(color=_pick(rng, COLOR_WORDS[scene.background])),
     }
     return _tidy(layout.format(**words))
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word that `describe` can say and `EXTRA_WORDS`, sorted."""
+    """Every word that `describe` can say of a scene of the full world, and `EXTRA_WORDS`, sorted."""
     by_attribute = (COLOR_WORDS, SHAPE_WORDS, SIZE_WORDS, WAYS, ACTIONS, DOINGS)
     plain = (VERBS, PARTICIPLES, ARTICLES, OBJECTS, PLACES, VIDEO_OPENINGS, IMAGE_OPENINGS, LAYOUTS, EXTRA_WORDS)
     words = {word for table in by_attribute for phrases in table.values() for word in _words(phrases)}
@@ -73,7 +77,7 @@ def _canonical(scene: Scene, still_image: bool) -> str:
             size="" if scene.size == "medium" else scene.size,
             color=scene.color,
             shape=scene.shape,
-            motion="" if still_image else CANONICAL_MOTION[scene.motion],
+            motion="" if still_image else CANONICAL[scene.motion],
             background=scene.background,
         )
     )

@@ -133,6 +133,8 @@ def _motion(shape: str, course: _Course) -> str:
         return "orbit"
     if range_y > 10 and range_x < 8 and abs(dy) < 0.5 * range_y:
         return "bounce"
+    if range_x > 10 and range_y < 8 and abs(dx) < 0.5 * range_x:
+        return "swing"
     if np.hypot(dx, dy) > 10:
         eighth = round(float(np.arctan2(-dy, dx)) / (np.pi / 4))  # y runs down
         return COMPASS[eighth % 8]

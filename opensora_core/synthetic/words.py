@@ -107,6 +107,9 @@ DOINGS = {  # the same as participles: "a ball ... on a white background"
     "blink": ("blinking", "blinking", "flashing", "flickering on and off"),
     "still": ("standing still", "staying still", "not moving", "resting"),
 }
+NEW_ACTIONS = {"swing": ("swings", "swings", "swings from side to side", "is swinging")}
+NEW_DOINGS = {"swing": ("swinging", "swinging from side to side")}
+"""Of motions that the embedded model never met; their words are no part of `vocabulary`."""
 CANONICAL_MOTION = {
     **{side: f"moves {side}" for side in ("right", "left", "up", "down")},
     **{motion: f"moves {WAYS[motion][0]}" for motion in DIAGONALS},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Literal, get_args
@@ -16,6 +16,7 @@ from .scene import (
     BACKGROUNDS,
     COLORS,
     MOTIONS,
+    NEW_MOTIONS,
     RESIZING_MOTIONS,
     SHAPES,
     SIZES,
@@ -46,7 +47,8 @@ class World:
     free_placement: float
 
     def __post_init__(self) -> None:
-        full = {"shapes": SHAPES, "colors": COLORS, "backgrounds": BACKGROUNDS, "sizes": SIZES, "motions": MOTIONS}
+        full = {"shapes": SHAPES, "colors": COLORS, "backgrounds": BACKGROUNDS, "sizes": SIZES}
+        full["motions"] = (*MOTIONS, *NEW_MOTIONS)
         for name, legal in full.items():
             words = getattr(self, name)
             strange = [word for word in words if word not in legal]
@@ -117,3 +119,6 @@ EASY = World(
 
 FULL = World(SHAPES, COLORS, BACKGROUNDS, SIZES, MOTIONS, free_placement=1.0)
 """The whole world, which the embedded model covers."""
+
+SWING = replace(EASY, motions=NEW_MOTIONS)
+"""The easy world's objects in a motion that neither of the two has: to fine-tune on."""

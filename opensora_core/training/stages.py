@@ -11,12 +11,12 @@ import numpy as np
 
 from ..checks import number, one_of, switch, whole
 from ..errors import InvalidInputError
-from ..synthetic.world import EASY, FULL, World
+from ..synthetic.world import EASY, FULL, SWING, World
 from .datasets.bucket_config import BucketConfig
 from .masks import check_ratios
 
 Schedule = Literal["constant", "linear", "cosine"]
-WORLDS = {"easy": EASY, "full": FULL}
+WORLDS = {"easy": EASY, "full": FULL, "swing": SWING}
 
 
 @dataclass(frozen=True)

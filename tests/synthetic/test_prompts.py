@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opensora_core.synthetic import EASY, FULL, Scene, describe, vocabulary
+from opensora_core.synthetic import EASY, FULL, SWING, Scene, describe, vocabulary
 from opensora_core.synthetic.words import COLOR_WORDS, EXTRA_WORDS, SHAPE_WORDS, SIZE_WORDS
 from opensora_core.text.tokenizer import WordTokenizer
 
@@ -57,6 +57,14 @@ def test_the_vocabulary_is_sorted_and_knows_how_users_go_on() -> None:
     words = vocabulary()
     assert list(words) == sorted(set(words))
     assert {"one", "two", "it", "then", "back", "comes", "and"} <= set(words)
+
+
+def test_the_new_motion_is_said_in_two_words_that_the_vocabulary_lacks() -> None:
+    rng = np.random.default_rng(0)
+    scene = Scene("circle", "red", "blue", "large", "swing")
+    assert describe(scene, rng, canonical=True) == "a large red circle swings on a blue background"
+    said = {word for _ in range(500) for word in describe(SWING.sample(rng), rng).replace(",", "").split()}
+    assert said - set(vocabulary()) == {"swings", "swinging"}
 
 
 @pytest.mark.parametrize("still_image", [False, True])

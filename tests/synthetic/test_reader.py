@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from opensora_core.errors import InvalidInputError
-from opensora_core.synthetic import EASY, FULL, SHAPES, Scene, World, read, render, score
+from opensora_core.synthetic import EASY, FULL, SHAPES, SWING, Scene, World, read, render, score
 from opensora_core.synthetic.reader import COMPASS, NOTHING
 
 Clips = tuple[list[NDArray[np.uint8]], list[Scene]]
@@ -24,7 +24,7 @@ def clips(world: World, count: int, seed: int = 0, **options: object) -> Clips:
 
 @pytest.mark.parametrize("side", [32, 64])
 @pytest.mark.parametrize("free", [False, True])
-@pytest.mark.parametrize("world", [EASY, FULL], ids=["easy", "full"])
+@pytest.mark.parametrize("world", [EASY, FULL, SWING], ids=["easy", "full", "swing"])
 def test_every_real_clip_is_read_right(world: World, free: bool, side: int) -> None:
     world = dataclasses.replace(world, free_placement=float(free))
     adherence = score(*clips(world, 60, height=side, width=side))

@@ -15,6 +15,7 @@ from opensora_core.synthetic import (
     MOTIONS,
     SHAPES,
     SIZES,
+    SWING,
     Scene,
     World,
     held_out,
@@ -46,7 +47,13 @@ def test_the_held_out_rule_counts_in_the_full_lists_for_a_subset_too() -> None:
     assert set(EASY.scenes("train")) < set(FULL.scenes("train"))
 
 
-@pytest.mark.parametrize("world", [EASY, FULL], ids=["easy", "full"])
+def test_of_the_new_motion_every_other_shape_in_a_colour_is_held_out() -> None:
+    train, heldout = ({(scene.shape, scene.color) for scene in SWING.scenes(split)} for split in ("train", "heldout"))
+    assert (len(train), len(heldout)) == (21, 19)
+    assert not train & heldout
+
+
+@pytest.mark.parametrize("world", [EASY, FULL, SWING], ids=["easy", "full", "swing"])
 def test_the_splits_share_no_scene_and_leave_none_out(world: World) -> None:
     train, heldout = world.scenes("train"), world.scenes("heldout")
     assert Counter(train) + Counter(heldout) == Counter(world.scenes("any"))
