@@ -9,6 +9,7 @@ import typer
 
 from .backends import backends
 from .conformance import conformance
+from .convert import convert
 from .doctor import doctor
 from .evaluate import evaluate
 from .generate import animate, extend, generate
@@ -22,7 +23,7 @@ from .warmup import warmup
 
 VERBS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Make videos": (generate, animate, extend),
-    "Inspect": (info, backends, warmup),
+    "Inspect": (info, convert, backends, warmup),
     "Train and judge": (train, evaluate),
     "Check": (doctor, verify, conformance, parity),
 }

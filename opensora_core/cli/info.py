@@ -13,12 +13,15 @@ from .screen import Screen, columns
 
 def info(
     screen: Screen,
-    path: Annotated[Path | None, Argument(metavar="FOLDER", help="Of a model; without it, the embedded one.")] = None,
+    path: Annotated[Path | None, Argument(metavar="PATH", help="Of a model; without it, the embedded one.")] = None,
 ) -> None:
     """Show what a model is: parameters by part, precision, sizes, defaults. Loads no weights.
 
     Example: opensora info
     """
+    if path is not None and not is_own(path):
+        show_published(screen, path)
+        return
     document = describe_model(path)
     config = document["config"]
     parts = [("part", "parameters", "bytes", "dtype")]
@@ -40,6 +43,28 @@ def info(
         f"autoencoder: blocks of {'x'.join(map(str, config['codec']['block']))} to "
         f"{config['codec']['latent_channels']} channels",
     )
+
+
+def is_own(path: Path) -> bool:
+    """Whether a path is no published model: a folder of this library, or nothing that is there."""
+    from ..pipelines.storage import FORMAT
+    from ..serialization.folder import load_config
+
+    if not path.is_dir():
+        return not path.exists()
+    return (path / "config.json").exists() and load_config(path).get("format") == FORMAT
+
+
+def show_published(screen: Screen, path: Path) -> None:
+    """The published models in a file or folder."""
+    from ..releases.discovery import find_parts
+
+    parts = [part.describe() for part in find_parts(path)]
+    rows = [("part", "architecture", "release", "parameters", "bytes", "dtype", "file or folder")]
+    for p in parts:
+        numbers = f"{p['parameters']:,}", f"{p['bytes']:,}"
+        rows.append((p["part"], p["architecture"], p["release"], *numbers, p["dtype"], Path(p["path"]).name))
+    screen.result({"path": str(path), "parts": parts}, str(path), "", *columns(rows))
 
 
 def describe_model(path: Path | None) -> dict[str, Any]:

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import one_of
 from ..errors import InvalidInputError
 from ..module import rebuild, state_dict
 from ..nn.init import ShapeInit
 from ..ops import Ops
-from ..registry import DTYPES, get_backend
+from ..serialization.casting import Cast
 from ..serialization.state import check_state
 from .components import Components
 from .config import OpenSoraConfig
@@ -50,9 +48,6 @@ def shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(array.shape) for name, array in state.items()}
 
 
-def stored(state: Mapping[str, NDArray[Any]], dtype: str | None) -> dict[str, NDArray[Any]]:
+def stored(state: Mapping[str, NDArray[Any]], dtype: str | None) -> Mapping[str, NDArray[Any]]:
     """Weights in the precision of a file; None keeps theirs."""
-    if dtype is not None:
-        one_of("dtype", dtype, DTYPES)
-    host = get_backend("numpy", device="cpu", dtype="float32")  # whatever the environment says
-    return {name: array if dtype is None else np.asarray(host.astype(array, dtype)) for name, array in state.items()}
+    return state if dtype is None else Cast(state, dtype)

@@ -19,9 +19,9 @@ from ..serialization.reader import open_safetensors
 from ..serialization.shards import has_index, read_shards
 from ..serialization.single import CONFIG_BYTES
 from .shapes import Shapes
+from .unpickling import PICKLES
 
 STEMS = ("model", "diffusion_pytorch_model")
-PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 PREFIXES = ("module.", "ema.", "_orig_mod.")  # of wrappers that were saved with what they wrapped
 
 

@@ -26,7 +26,7 @@ from .jsonfile import encode_object, read_object
 from .manifest import verify_manifest
 from .names import show
 from .reader import SafetensorsFile, open_safetensors
-from .shards import encode_index, has_index, index_name, read_index, read_shards, shard_name
+from .shards import STEM, encode_index, has_index, index_name, read_index, read_shards, shard_name
 from .single import CONFIG_BYTES, decode_metadata, encode_metadata
 from .writer import encode_header, iter_data, plan, write_safetensors
 
@@ -34,7 +34,7 @@ Array = NDArray[Any]
 Config = dict[str, Any]
 
 CONFIG: Final = "config.json"
-WEIGHTS: Final = "model.safetensors"
+WEIGHTS: Final = f"{STEM}.safetensors"
 
 
 def save_folder(
@@ -44,22 +44,24 @@ def save_folder(
     *,
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = True,
+    stem: str = STEM,
 ) -> None:
     """Write a folder, whole or not at all, tensor by tensor; a lazy mapping never holds two.
 
     `config` holds JSON values only (tuples come back as lists). A tensor of more than `max_shard_bytes` gets a shard of
-    its own. Raises InvalidInputError for a config or tensors that could not be read back, and for a `path` that cannot
-    be written to or holds files of somebody else.
+    its own. `stem` names the weight files for other readers; `load_folder` wants "model". Raises InvalidInputError for
+    a config or tensors that could not be read back, and for a `path` that cannot be written to or holds files of
+    somebody else.
     """
     text = encode_object(config, "config", CONFIG_BYTES)
     entries = plan(tensors)
-    shards = _split(entries, max_shard_bytes)
+    shards = _split(entries, max_shard_bytes, stem)
     with atomic_folder(path, overwrite=overwrite) as folder:
         (folder / CONFIG).write_bytes(text)
         for file, names in shards.items():
             write_safetensors(folder / file, _Subset(tensors, names))
         if len(shards) > 1:
-            (folder / index_name()).write_bytes(encode_index(shards, entries))
+            (folder / index_name(stem)).write_bytes(encode_index(shards, entries))
 
 
 def load_folder(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[Config, dict[str, Array]]:
@@ -116,7 +118,7 @@ class _Subset(Mapping[str, Array]):
         return len(self.names)
 
 
-def _split(entries: Mapping[str, Entry], max_shard_bytes: int) -> dict[str, list[str]]:
+def _split(entries: Mapping[str, Entry], max_shard_bytes: int, stem: str) -> dict[str, list[str]]:
     """File names and the sorted names of the tensors in each, filled in order up to the limit."""
     if max_shard_bytes < 1:
         raise InvalidInputError(f"max_shard_bytes is {max_shard_bytes}, expected at least 1")
@@ -130,8 +132,8 @@ def _split(entries: Mapping[str, Entry], max_shard_bytes: int) -> dict[str, list
         shards[-1].append(name)
         room -= size
     if len(shards) == 1:
-        return {WEIGHTS: shards[0]}
-    return {shard_name(i, len(shards)): names for i, names in enumerate(shards, 1)}
+        return {f"{stem}.safetensors": shards[0]}
+    return {shard_name(i, len(shards), stem): names for i, names in enumerate(shards, 1)}
 
 
 def _check_files(folder: Path, expected: set[str]) -> None:

@@ -1,0 +1,65 @@
+"""Published weights written anew: whole, checked, in one precision, the same bytes whenever it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..checks import one_of
+from ..serialization.casting import Cast
+from ..serialization.folder import save_folder
+from .architectures import Architecture, recognise
+from .checkpoint import Checkpoint, open_checkpoint
+from .loading import fit_published
+from .unpickling import PICKLES, unpickled
+
+Layout = Literal["opensora", "diffusers"]
+STEMS: dict[str, str] = {"opensora": "model", "diffusers": "diffusion_pytorch_model"}
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    dtype: str | None = None,
+    layout: Layout = "opensora",
+    max_shard_bytes: int = 5 * 10**9,
+    overwrite: bool = True,
+) -> Architecture:
+    """Write a published model into a folder: config.json, safetensors (in shards above the limit) and a manifest.
+
+    source: a safetensors file, a folder, or an old pickle, which is read in a limited process of its own. dtype: of the
+    floating weights, by default theirs. layout: what the weight files are called, "opensora" (model.safetensors) or
+    "diffusers" (diffusion_pytorch_model.safetensors). Tensors pass through one at a time.
+    Raises what `load_published` raises, and writes nothing then.
+    """
+    stem = STEMS[one_of("layout", layout, get_args(Layout))]
+    with _opened(Path(source)) as checkpoint:
+        architecture = recognise(checkpoint.shapes, checkpoint.source)
+        config, _, weights = fit_published(architecture, checkpoint)
+        save_folder(
+            destination,
+            header(architecture, config),
+            weights if dtype is None else Cast(weights, dtype),
+            max_shard_bytes=max_shard_bytes,
+            overwrite=overwrite,
+            stem=stem,
+        )
+    return architecture
+
+
+def header(architecture: Architecture, config: Any) -> dict[str, Any]:
+    """The configuration as published ones are: flat, with the name of the architecture."""
+    return {"_class_name": architecture.name, "_open_sora_release": architecture.release, **asdict(config)}
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[Checkpoint]:
+    if source.suffix not in PICKLES:
+        yield open_checkpoint(source)
+        return
+    with unpickled(source) as file:
+        yield open_checkpoint(file)

@@ -1,0 +1,79 @@
+"""What is in a folder of published weights: which models, of which release, in which file or folder."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInputError, WeightsError
+from .architectures import Architecture, recognise
+from .checkpoint import Checkpoint, open_checkpoint
+from .loading import fit_published
+
+DEPTH = 3  # folders below the one that was named: text encoders lie in ORGANISATION/MODEL
+
+
+@dataclass(frozen=True)
+class Part:
+    """One published model on disk, known by its names and shapes; none of its weights is read."""
+
+    path: Path
+    architecture: Architecture
+    checkpoint: Checkpoint
+
+    def describe(self) -> dict[str, Any]:
+        """Release, parameters, bytes, dtype and configuration, as JSON values."""
+        config, _, weights = fit_published(self.architecture, self.checkpoint)
+        dtypes: Counter[str] = Counter()
+        for array in weights.values():
+            dtypes[str(array.dtype)] += math.prod(array.shape)
+        return {
+            "path": str(self.path),
+            "part": self.architecture.part,
+            "architecture": self.architecture.name,
+            "release": self.architecture.release,
+            "parameters": sum(dtypes.values()),
+            "bytes": sum(array.nbytes for array in weights.values()),
+            "dtype": ", ".join(name for name, _ in dtypes.most_common()),
+            "config": asdict(config),
+        }
+
+
+def find_parts(path: str | Path) -> list[Part]:
+    """The published models in a file or a folder and its folders, in the order of their paths.
+
+    Files of weights that are of no known model are passed over. Raises InvalidInputError where nothing is found, and
+    what `open_checkpoint` raises for a damaged file.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [_part(path, open_checkpoint(path))]
+    found = list(_search(path, DEPTH))
+    if not found:
+        raise InvalidInputError(
+            f"{path} holds no published model that is known here (as .safetensors, in it or its folders); old .pth "
+            "files are turned into safetensors with `opensora convert`"
+        )
+    return found
+
+
+def _search(folder: Path, depth: int) -> Iterator[Part]:
+    """One model in shards or with a configuration, or else every file by itself; then the folders below."""
+    files = sorted(folder.glob("*.safetensors"))
+    whole = [folder] if len(files) == 1 or any(folder.glob("*.safetensors.index.json")) else files
+    for candidate in whole:
+        try:
+            yield _part(candidate, open_checkpoint(candidate))
+        except WeightsError:
+            continue
+    for below in sorted(folder.iterdir()) if depth else []:
+        if below.is_dir():
+            yield from _search(below, depth - 1)
+
+
+def _part(path: Path, checkpoint: Checkpoint) -> Part:
+    return Part(path, recognise(checkpoint.shapes, checkpoint.source), checkpoint)

@@ -1,0 +1,84 @@
+"""convert and info of published weights: what is written can be read, the same bytes each time, pickles included."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from opensora_core.dit.config import STDiT3Config
+from opensora_core.dit.stdit3 import STDiT3
+from opensora_core.module import state_dict
+from opensora_core.nn.init import RandomInit
+from opensora_core.releases.checkpoint import open_checkpoint
+from opensora_core.serialization.writer import write_safetensors
+from tests.cli.conftest import document
+
+CONFIG = STDiT3Config(hidden_size=24, depth=2, num_heads=2, caption_channels=8, model_max_length=6)
+
+
+@pytest.fixture
+def weights() -> dict[str, np.ndarray]:
+    return {name: np.asarray(array) for name, array in state_dict(STDiT3.create(CONFIG, RandomInit(1))).items()}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+def test_a_converted_model_is_complete_and_always_the_same(opensora, weights):
+    write_safetensors("STDiT3.safetensors", weights)
+    told = document(opensora("convert", "STDiT3.safetensors", "a", "--json"))
+    assert (told["architecture"], told["release"]) == ("STDiT3", "v1.2")
+    assert opensora("convert", "a", "b").exit_code == 0
+    assert digests(Path("a")) == digests(Path("b"))
+    np.testing.assert_array_equal(open_checkpoint("b").tensors["rope.freqs"], weights["rope.freqs"])
+    assert document(opensora("info", "b", "--json"))["parts"][0]["config"]["num_heads"] == 2
+
+
+def test_the_layout_of_diffusers_in_half_precision_and_in_shards(opensora, weights):
+    write_safetensors("w.safetensors", weights)
+    options = ("--dtype", "bfloat16", "--layout", "diffusers", "--max-shard-gb", "0.001")
+    assert opensora("convert", "w.safetensors", "out", *options).exit_code == 0
+    assert "diffusion_pytorch_model.safetensors" in digests(Path("out"))
+    assert {str(array.dtype) for array in open_checkpoint("out").tensors.values()} == {"bfloat16"}
+
+
+def test_a_pickle_is_read_only_when_it_is_converted(opensora, weights):
+    torch.save({"ema": {name: torch.tensor(array) for name, array in weights.items()}, "step": 3}, "old.pth")
+    refused = opensora("info", "old.pth")
+    assert (refused.exit_code, "opensora convert old.pth" in refused.stderr) == (2, True)
+    assert opensora("convert", "old.pth", "new").exit_code == 0
+    np.testing.assert_array_equal(open_checkpoint("new").tensors["rope.freqs"], weights["rope.freqs"])
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("touched").resolve(),))
+
+
+def test_a_pickle_that_would_run_code_runs_none_and_leaves_nothing(opensora):
+    torch.save({"a": torch.zeros(1), "b": Evil()}, "evil.pth")
+    result = opensora("convert", "evil.pth", "new")
+    assert (result.exit_code, Path("touched").exists(), Path("new").exists()) == (2, False, False)
+    assert "it holds more than tensors and plain containers" in result.stderr
+
+
+def test_info_lists_every_model_in_a_folder_and_its_folders(opensora, weights):
+    Path("repo/transformer").mkdir(parents=True)
+    write_safetensors("repo/transformer/diffusion_pytorch_model.safetensors", weights)
+    write_safetensors("repo/other.safetensors", {"unknown": np.zeros(2, np.float32)})
+    [part] = document(opensora("info", "repo", "--json"))["parts"]
+    assert (part["part"], part["release"], part["dtype"]) == ("denoiser", "v1.2", "float32")
+    assert part["parameters"] == sum(array.size for array in weights.values())
+    assert "STDiT3" in opensora("info", "repo").stdout
+
+
+def test_foreign_weights_are_not_converted(opensora):
+    write_safetensors("x.safetensors", {"unknown": np.zeros(2, np.float32)})
+    result = opensora("convert", "x.safetensors", "new")
+    assert (result.exit_code, Path("new").exists()) == (2, False)
+    assert "holds no model that is known here" in result.stderr
