@@ -15,6 +15,9 @@ from ..dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
 from ..errors import WeightsError
 from ..nn.init import RandomInit
 from ..serialization.names import show
+from ..vae import shapes as vae
+from ..vae.image import AutoencoderKL, AutoencoderKLConfig, modern_names
+from ..vae.two_stage import TwoStageConfig, TwoStageVAE
 from . import shapes as infer
 from .shapes import Shapes, Values
 
@@ -25,7 +28,7 @@ class Architecture:
 
     release: of Open-Sora. part: "denoiser", "autoencoder" or "text encoder". has, lacks: names of weights that only it
     has, and that it must not have. values: its configuration as far as names and shapes tell. buffers: names that
-    published files hold and the model computes itself.
+    published files hold and the model computes itself. rename: older names of its weights to those of today.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Architecture:
     create: Callable[[Any, RandomInit], Any]
     lacks: str | None = None
     buffers: tuple[str, ...] = ()
+    rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
     def fits(self, shapes: Shapes) -> bool:
         """Whether weights of these names are of this architecture."""
@@ -74,6 +78,14 @@ ARCHITECTURES = (
     ),
     Architecture(
         "MMDiT", "v2.0", "denoiser", "double_blocks.0.img_attn.q_proj.weight", infer.mmdit, MMDiTConfig, MMDiT.create
+    ),
+    Architecture(
+        "AutoencoderKL", "v1.0 and v1.1", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.weight",
+        vae.autoencoder_kl, AutoencoderKLConfig, AutoencoderKL.create, rename=modern_names,
+    ),
+    Architecture(
+        "TwoStageVAE", "v1.2", "autoencoder", "temporal_vae.encoder.conv_in.conv.weight",
+        vae.two_stage, TwoStageConfig, TwoStageVAE.create,
     ),
 )  # fmt: skip
 

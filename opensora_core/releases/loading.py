@@ -59,7 +59,8 @@ class Adapted(Mapping[str, Weight]):
     """Published weights as the model here names and shapes them; each is made when asked for."""
 
     def __init__(self, tensors: Mapping[str, Weight], architecture: Architecture, config: Any) -> None:
-        self._tensors = {name: array for name, array in tensors.items() if name not in architecture.buffers}
+        kept = {name: array for name, array in tensors.items() if name not in architecture.buffers}
+        self._tensors = architecture.rename(kept)
         self._changes: dict[str, Callable[[Weight], Weight]] = {}
         length = getattr(config, "model_max_length", None)
         if NULL_CAPTION in self._tensors and length is not None:

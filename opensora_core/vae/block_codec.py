@@ -20,6 +20,7 @@ from ..module import static
 from ..nn.init import RandomInit
 from ..ops import Array, Ops
 from .refiner import Refiner
+from .sizes import check_held, check_multiples, check_video
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,7 @@ class BlockCodec:
     def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, T', h, w) of a video; height and width must be multiples of the block's."""
         _, rows, columns = self.config.block
-        if height < rows or width < columns or height % rows or width % columns:
-            raise InvalidInputError(
-                f"the frame is {height}x{width} pixels, but height must be a positive multiple of {rows} and width of "
-                f"{columns}; nearest: {_nearest(height, rows)}x{_nearest(width, columns)}"
-            )
+        check_multiples(height, width, rows, columns)
         return self.config.latent_channels, self.latent_frames(num_frames), height // rows, width // columns
 
     # ------------------------------------------------------------------ video to latents and back
@@ -126,10 +123,7 @@ class BlockCodec:
         frames.
         """
         num_frames = self.frames_of(latents.shape[2]) if num_frames is None else num_frames
-        if self.latent_frames(num_frames) != latents.shape[2]:
-            raise InvalidInputError(
-                f"num_frames={num_frames} needs {self.latent_frames(num_frames)} latent frames, got {latents.shape[2]}"
-            )
+        check_held(num_frames, self.latent_frames(num_frames), latents.shape[2])
         return from_blocks(ops, self.decode_blocks(ops, latents), self.config.block)[:, :, :num_frames]
 
     def decode_blocks(self, ops: Ops, latents: Array) -> Array:
@@ -142,7 +136,8 @@ class BlockCodec:
 def to_blocks(ops: Ops, video: Array, block: tuple[int, int, int]) -> Array:
     """Video [B, 3, T, H, W] -> blocks [B, T', H/q, W/r, 3·p·q·r] for a block (p, q, r); the first frame has a group."""
     p, q, r = block
-    _check_video(video, block)
+    check_video(video)
+    check_multiples(video.shape[3], video.shape[4], q, r)
     T = video.shape[2]
     first, last = video[:, :, :1], video[:, :, -1:]
     video = ops.concat([first] * (p - 1) + [video] + [last] * (-(T - 1) % p), axis=2)
@@ -154,18 +149,3 @@ def from_blocks(ops: Ops, blocks: Array, block: tuple[int, int, int]) -> Array:
     p, q, r = block
     video = rearrange(ops, blocks, "b t h w (c p q r) -> b c (t p) (h q) (w r)", c=3, p=p, q=q, r=r)
     return ops.concat([mean(ops, video[:, :, :p], axis=2, keepdims=True), video[:, :, p:]], axis=2)
-
-
-def _check_video(video: Array, block: tuple[int, int, int]) -> None:
-    shape = tuple(video.shape)
-    if len(shape) != 5 or shape[1] != 3 or min(shape) < 1:
-        raise InvalidInputError(f"the video has shape {shape}, expected [B, 3, T, H, W]")
-    if shape[3] % block[1] or shape[4] % block[2]:
-        raise InvalidInputError(
-            f"the frames are {shape[3]}x{shape[4]} pixels, but height must be a multiple of {block[1]} and width of "
-            f"{block[2]}; nearest: {_nearest(shape[3], block[1])}x{_nearest(shape[4], block[2])}"
-        )
-
-
-def _nearest(size: int, multiple: int) -> int:
-    return max(1, round(size / multiple)) * multiple

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import FileFormatError, InvalidInputError, OpenSoraError
 from ..ops import HALF, Ops
 from ..registry import get_backend
+from .autoencoders import vae_pipeline
 from .flow_v2 import v2_sample, v2_schedule
 from .golden import KEY_MAP, GoldenSet, find_golden_sets
 from .iddpm import iddpm_sample, iddpm_tables
@@ -45,6 +46,7 @@ KINDS: dict[str, Kind] = {
     "rflow_sample_v13": rflow_sample_v13,
     "v2_schedule": v2_schedule,
     "v2_sample": v2_sample,
+    "vae_pipeline": vae_pipeline,
 }
 
 VERSIONS = {

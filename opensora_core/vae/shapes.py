@@ -1,0 +1,58 @@
+"""Configurations of published autoencoders, read off the names and shapes of their weights.
+
+What shapes do not tell (groups of the norms, latent scaling, chunks, tiles) is as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .image import AutoencoderKLConfig
+from .temporal import TemporalVAEConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+Values = dict[str, Any]
+
+
+def autoencoder_kl(shapes: Shapes, prefix: str = "", conv: str = "") -> Values:
+    """The layout of diffusers: names after `prefix`, `conv` between a convolution and its weight."""
+    encoder, decoder = f"{prefix}encoder", f"{prefix}decoder"
+    levels = range(_count(shapes, f"{encoder}.down_blocks"))
+    first = [f"{encoder}.down_blocks.{level}.resnets.0.conv1{conv}.weight" for level in levels]
+    return {
+        "in_channels": shapes[f"{encoder}.conv_in{conv}.weight"][1],
+        "out_channels": shapes[f"{decoder}.conv_out{conv}.weight"][0],
+        "latent_channels": shapes[f"{decoder}.conv_in{conv}.weight"][1],
+        "block_out_channels": tuple(shapes[name][0] for name in first),
+        "layers_per_block": _count(shapes, f"{encoder}.down_blocks.0.resnets"),
+    }
+
+
+def two_stage(shapes: Shapes) -> Values:
+    """Both autoencoders of v1.2."""
+    spatial = autoencoder_kl(shapes, "spatial_vae.module.")
+    temporal = temporal_vae(shapes, "temporal_vae.")
+    return {"vae_2d": AutoencoderKLConfig(**spatial), "vae_temporal": TemporalVAEConfig(**temporal)}
+
+
+def temporal_vae(shapes: Shapes, prefix: str = "") -> Values:
+    """The temporal autoencoder of v1.2."""
+    encoder = f"{prefix}encoder"
+    filters, channels = shapes[f"{encoder}.conv_in.conv.weight"][:2]
+    levels = _count(shapes, f"{encoder}.block_res_blocks")
+    first = [f"{encoder}.block_res_blocks.{level}.0.conv1.conv.weight" for level in range(levels)]
+    return {
+        "in_out_channels": channels,
+        "latent_embed_dim": shapes[f"{encoder}.conv2.conv.weight"][0] // 2,
+        "embed_dim": shapes[f"{prefix}quant_conv.conv.weight"][0] // 2,
+        "filters": filters,
+        "num_res_blocks": _count(shapes, f"{encoder}.block_res_blocks.0"),
+        "channel_multipliers": tuple(shapes[name][0] // filters for name in first),
+        "temporal_downsample": tuple(f"{encoder}.conv_blocks.{i}.conv.weight" in shapes for i in range(levels - 1)),
+    }
+
+
+def _count(shapes: Shapes, name: str) -> int:
+    """How many numbered parts a name has: x.0.weight and x.1.weight are two of x."""
+    return len({rest.partition(".")[0] for rest in (n[len(name) + 1 :] for n in shapes if n.startswith(f"{name}."))})

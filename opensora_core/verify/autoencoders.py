@@ -1,0 +1,78 @@
+"""Golden sets of the official autoencoders: latents of a video, and the video of those latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..derived import rearrange
+from ..module import to_backend
+from ..nn.init import ShapeInit
+from ..ops import HALF, Array, Ops
+from ..serialization.state import fill
+from ..vae.image import SCALE
+from ..vae.posterior import Draw, Posterior
+from ..vae.two_stage import TwoStageConfig, TwoStageVAE
+from .golden import GoldenCase, GoldenSet, bring
+from .produced import Produced
+
+
+def vae_pipeline(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
+    """v1.2: both autoencoders, with the official draws, and the moments each of them gives."""
+    for name, case in _cases(golden, ops):
+        config = TwoStageConfig.from_dict(_shared(golden.config) | {"micro_frame_size": case.args["mfs"]})
+        vae = _load_two_stage(golden, ops, config)
+        inputs = {key: bring(ops, x) for key, x in golden.inputs(name).items()}
+        video = inputs["x"]
+        z = vae.encode(ops, video, _draws(inputs["noise_s"], inputs["noise_t"]))
+        yield Produced(name, "out/z", ops.to_numpy(z))
+        yield Produced(name, "out/x_rec", ops.to_numpy(vae.decode(ops, z, video.shape[2])))
+        posteriors = list(vae.spatial_vae.posteriors(ops, video))
+        yield Produced(name, "out/moments2d", np.concatenate([_stacked(ops, p) for p in posteriors]))
+        means = ops.concat([p.mean for p in posteriors]) * SCALE
+        frames = rearrange(ops, means, "(b t) c h w -> b c t h w", t=video.shape[2])[:, :, :17]
+        yield Produced(name, "out/temporal_moments", _stacked(ops, vae.temporal_vae.posterior(ops, frames)))
+
+
+def _cases(golden: GoldenSet, ops: Ops) -> list[tuple[str, GoldenCase]]:
+    """All of them; in half precision the first two, an image and one chunk.
+
+    The others differ in chunks and tiles, which float32 and float64 judge. Of their few numbers, behind so many norms,
+    half precision leaves so little that whose error is the larger is chance.
+    """
+    cases = list(golden.cases.items())
+    return cases[:2] if ops.dtype in HALF else cases
+
+
+def _load_two_stage(golden: GoldenSet, ops: Ops, config: TwoStageConfig) -> TwoStageVAE:
+    """With shift and scale from the configuration, since the official float64 run has not rounded them to float32."""
+    weights = golden.weights()
+    for name in ("shift", "scale"):
+        weights[name] = np.reshape(np.float64(getattr(config, name)), weights[name].shape)
+    return to_backend(ops, fill(TwoStageVAE.create(config, ShapeInit()), weights))
+
+
+def _shared(config: Any) -> dict[str, Any]:
+    """The configuration here; the official one gives the size of micro-batches beside that of the 2D part."""
+    vae_2d = {**config["vae_2d"], "micro_batch_size": config["micro_batch_size"]}
+    return {**{key: value for key, value in config.items() if key != "micro_batch_size"}, "vae_2d": vae_2d}
+
+
+def _draws(frames: Array, chunks: Array) -> Draw:
+    """Recorded numbers in their order: those of images [N, C, h, w], then those of chunks [B, C, T, h, w]."""
+    used = {4: 0, 5: 0}
+
+    def draw(shape: Sequence[int]) -> Array:
+        start, axis = used[len(shape)], 0 if len(shape) == 4 else 2
+        stop = used[len(shape)] = start + shape[axis]
+        return frames[start:stop] if axis == 0 else chunks[:, :, start:stop]
+
+    return draw
+
+
+def _stacked(ops: Ops, posterior: Posterior) -> NDArray[Any]:
+    """[mean, log-variance] in one array [B, 2C, ...], as recorded."""
+    return np.asarray(ops.to_numpy(ops.concat(posterior, axis=1)))
