@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..training.tensorboard import TensorBoard
 
 SMOOTHING = 0.98  # of the loss that is shown, per step
+SHOWN = 8  # unknown words
 
 
 def train(
@@ -46,6 +47,8 @@ def train(
     team = join(ops)
     screen.quiet = screen.quiet or team.rank > 0
     run = start.open(ops, output, {**work.settings(), "team": team})
+    if words := run.trainer.unknown_words():
+        screen.note(_unknown(words))
     with _curves(run, output / "tensorboard") if tensorboard and not team.rank else nullcontext():
         told = _train(screen, run, None if minutes is None else minutes * 60)
     team.leave()
@@ -75,6 +78,14 @@ class _Told:
     @property
     def samples_per_second(self) -> float:
         return self.samples / self.seconds if self.samples else 0.0
+
+
+def _unknown(words: list[str]) -> str:
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return (
+        f"words of the captions that this model cannot tell from each other, all being unknown: "
+        f"{', '.join(words[:SHOWN])}{more}; `python -m opensora_core.pipelines.new_words` adds words"
+    )
 
 
 def _train(screen: Screen, run: Run, limit: float | None) -> _Told:

@@ -165,6 +165,11 @@ class Trainer:
         """The batch of a global step (0-based), whatever has been trained so far."""
         return make_batch(self.recipe, step, self._tokenizer, self._encode, self.files)
 
+    def unknown_words(self) -> list[str]:
+        """The words of the files' captions that the vocabulary lacks: all are read as the same one, "unknown"."""
+        captions = set() if self.files is None else self.files.captions
+        return sorted({word for caption in captions for word in self._tokenizer.unknown_words(caption)})
+
     def step(self, batch: Batch) -> float:
         """One optimizer step on one batch; returns the loss. Raises NonFiniteError, leaving the state as it was."""
         self.state, loss = self._learner.step(self.state, batch)

@@ -59,6 +59,14 @@ def test_a_run_on_files_names_what_it_skips_and_goes_on_where_it_stopped_to_the_
     assert Path("parts/cache").is_dir()
 
 
+def test_words_of_captions_that_the_model_does_not_know_are_named_before_it_trains(opensora, nano, recipe_of_files):
+    Path("clips/clip0.txt").write_text("a red ball zooms and swings")
+    result = opensora("train", "--init", nano, *ON_NUMPY, "--json", "-c", recipe_of_files(1), "-o", "run")
+    assert result.exit_code == 0, result.stderr
+    note = document(result)["notes"][0]
+    assert "all being unknown: swings, zooms; `python -m opensora_core.pipelines.new_words` adds words" in note
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

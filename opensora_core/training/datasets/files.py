@@ -71,6 +71,11 @@ class TrainingFiles:
         sampler.draw(0)  # complains of a stage without a batch now, not when its turn comes
         return sampler
 
+    @property
+    def captions(self) -> set[str]:
+        """What all stages' files are described by."""
+        return {sample.text for samples, _ in self._stages.values() for sample in samples}
+
     def clips(self, step: int) -> Clips:
         """The clips of a global step: the same whoever asks, and when.
 
