@@ -14,16 +14,13 @@ from ..errors import InvalidInputError, NonFiniteError
 from ..media.images import fit, read_image
 from ..media.video import Video
 from ..ops import Array, Ops
+from ..text.warning import PromptWarning
 from .components import Components
 from .config import OpenSoraConfig
 from .generation import Prompt, encode_prompt, null_caption
 from .request import Request
 
 MAX_PROMPT = 2500  # so that a prompt and a negative one fit into a video file's comment, in any script
-
-
-class PromptWarning(UserWarning):
-    """Part of a prompt does not reach the model."""
 
 
 def read_prompt(

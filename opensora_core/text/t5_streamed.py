@@ -35,15 +35,15 @@ class StreamedT5:
         expected = state_dict(T5Encoder.create(config, ShapeInit()))
         found = {name: weights[name].shape for name in weights}
         check_state({name: leaf.shape for name, leaf in expected.items()}, found)
-        self.config, self._weights = config, weights
+        self.config, self.weights = config, weights
 
     def __call__(self, ops: Ops, ids: NDArray[Any], mask: NDArray[Any] | None = None) -> Array:
         """Host integers ids [B, L], mask [B, L] or None -> features [B, L, C] in the backend's dtype."""
-        x = ops.asarray(self._weights[TABLE][np.asarray(ids)], ops.dtype)
-        bias = to_backend(ops, Embedding(self._weights[BIAS]))
+        x = ops.asarray(self.weights[TABLE][np.asarray(ids)], ops.dtype)
+        bias = to_backend(ops, Embedding(self.weights[BIAS]))
         x = run_blocks(ops, self.config, x, mask, bias, lambda number: self._block(ops, number))
-        return to_backend(ops, RmsNorm(self._weights[NORM]))(ops, x)
+        return to_backend(ops, RmsNorm(self.weights[NORM]))(ops, x)
 
     def _block(self, ops: Ops, number: int) -> T5Block:
         empty = T5Block.create(ShapeInit(), self.config, has_bias=number == 0)
-        return to_backend(ops, rebuild(empty, self._weights, f"encoder.block.{number}."))
+        return to_backend(ops, rebuild(empty, self.weights, f"encoder.block.{number}."))

@@ -9,7 +9,8 @@ import pytest
 
 from opensora_core.capture import capture
 from opensora_core.errors import InvalidInputError, NonFiniteError
-from opensora_core.pipelines.inputs import MAX_PROMPT, PromptWarning
+from opensora_core.pipelines.inputs import MAX_PROMPT
+from opensora_core.text.warning import PromptWarning
 from tests.pipelines.models import NANO, PROMPT, clip, distance, latents, make
 
 OTHER = "a large green star on a yellow background"
