@@ -37,10 +37,6 @@ class _Checkpointed:
     def __call__(self, ops: Ops, *args: Any) -> Array:
         return ops.checkpoint(partial(self._block, ops), *args)
 
-    def around(self, ops: Ops, *args: Any) -> Array:
-        """What a model calls in place of the block itself where it brings its own attention, as that of v1.3."""
-        return ops.checkpoint(partial(self._block.around, ops), *args)
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

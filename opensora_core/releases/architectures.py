@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..dit.config import STDiT3Config
-from ..dit.mmdit import MMDiT, MMDiTConfig
+from ..dit.mmdit import MMDiT
+from ..dit.mmdit_config import MMDiTConfig
 from ..dit.stdit import BUFFERS, STDiT, STDiTConfig
 from ..dit.stdit2 import STDiT2, STDiT2Config
 from ..dit.stdit3 import STDiT3
@@ -86,6 +87,10 @@ ARCHITECTURES = (
     Architecture(
         "TwoStageVAE", "v1.2", "autoencoder", "temporal_vae.encoder.conv_in.conv.weight",
         vae.two_stage, TwoStageConfig, TwoStageVAE.create,
+    ),
+    Architecture(
+        "MMDiT, Flux layout", "v2.0", "denoiser", "double_blocks.0.img_attn.qkv.weight",
+        infer.mmdit, MMDiTConfig, MMDiT.create,
     ),
 )  # fmt: skip
 

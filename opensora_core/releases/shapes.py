@@ -50,23 +50,37 @@ def windowed_stdit3(shapes: Shapes) -> Values:
     """STDiT3 of v1.3, whose rotary embedding turns a third of a head per axis where it has windows."""
     values = _common(shapes, "spatial_blocks")
     turned = 2 * shapes["rope.freqs"][0]
-    norm = shapes.get("spatial_blocks.0.attn.q_norm.weight", (3 * turned,))
-    return {**values, **_normed(shapes, values["hidden_size"], norm[0])}
+    head_dim = shapes.get("spatial_blocks.0.attn.q_norm.weight", (3 * turned,))[0]
+    plain = {"kernel_size": None, "use_spatial_rope": False} if turned == head_dim else {}
+    return {**values, **_normed(shapes, values["hidden_size"], head_dim), **plain}
 
 
 def mmdit(shapes: Shapes) -> Values:
-    """MMDiT (v2.0)."""
+    """MMDiT (v2.0) in the released layout or that of Flux; weights made to see given frames turn half-heads in rope."""
     hidden, in_channels = shapes["img_in.weight"]
-    return {
+    head_dim = shapes["double_blocks.0.img_attn.norm.query_norm.scale"][0]
+    side = 2 * (7 * head_dim // 32)  # 56 of 128 channels, officially
+    projection = "qkv" if "double_blocks.0.img_attn.qkv.weight" in shapes else "q_proj"
+    sees_frames = "cond_in.weight" in shapes
+    values = {
         "in_channels": in_channels,
         "vec_in_dim": shapes["vector_in.in_layer.weight"][1],
         "context_in_dim": shapes["txt_in.weight"][1],
         "hidden_size": hidden,
         "mlp_ratio": shapes["double_blocks.0.img_mlp.0.weight"][0] / hidden,
-        "num_heads": _heads(hidden, shapes["double_blocks.0.img_attn.norm.query_norm.scale"][0]),
+        "num_heads": _heads(hidden, head_dim),
         "depth": _depth(shapes, "double_blocks"),
         "depth_single_blocks": _depth(shapes, "single_blocks"),
+        "axes_dim": (head_dim - 2 * side, side, side),
+        "qkv_bias": f"double_blocks.0.img_attn.{projection}.bias" in shapes,
+        "guidance_embed": "guidance_in.in_layer.weight" in shapes,
+        "cond_embed": sees_frames,
+        "fused_qkv": projection == "qkv",
+        "use_liger_rope": sees_frames,
     }
+    if sees_frames:
+        values["patch_size"] = round((shapes["cond_in.weight"][1] - in_channels) ** 0.5)
+    return values
 
 
 def _common(shapes: Shapes, blocks: str) -> Values:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dit.mmdit import MMDiT, pack, places_of
+from ..dit.mmdit import MMDiT
+from ..dit.mmdit_layers import pack, places_of
 from ..ops import Array, Ops
 from ..schedulers.flow_v2 import distilled_flow, image_text_flow, shift_v2, times_v2
 from ..schedulers.guidance import frame_scales, oscillating
@@ -74,8 +75,7 @@ def _predictor(ops: Ops, model: MMDiT, inputs: Inputs, grid: tuple[int, int, int
         cond = pack(ops, ops.concat([bring(ops, inputs["masks"]), bring(ops, inputs["masked_ref"])], axis=1))
         cond = ops.concat([cond, cond, cond * 0.0], axis=0)
     else:
-        width = model.config.in_channels + model.config.patch_size**2
-        cond = ops.full((1, grid[0] * grid[1] * grid[2], width), 0.0, txt.dtype)
+        cond = ops.full((1, grid[0] * grid[1] * grid[2], model.config.cond_channels), 0.0, txt.dtype)
 
     def predict(x: Array, time: float, x_mask: Array | None) -> Array:
         seen.append(ops.to_numpy(x))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..dit.config import STDiT3Config
-from ..dit.mmdit import MMDiT, MMDiTConfig
+from ..dit.mmdit import MMDiT
+from ..dit.mmdit_config import MMDiTConfig
 from ..dit.stdit import BUFFERS, STDiT, STDiTConfig
 from ..dit.stdit2 import STDiT2, STDiT2Config
 from ..dit.stdit3 import STDiT3

@@ -20,6 +20,7 @@ from .flow_v2 import v2_sample, v2_schedule
 from .golden import KEY_MAP, GoldenSet, find_golden_sets
 from .iddpm import iddpm_sample, iddpm_tables
 from .keys import state_dict_keys
+from .mmdit import mmdit
 from .produced import Kind
 from .rectified_flow import rflow_sample, rflow_timesteps, rflow_train
 from .rectified_flow_v13 import rflow_sample_v13
@@ -38,6 +39,7 @@ KINDS: dict[str, Kind] = {
     "stdit2": stdit2,
     "stdit3": stdit3,
     "stdit3_v13": stdit3,
+    "mmdit": mmdit,
     "rflow_timesteps": rflow_timesteps,
     "rflow_sample": rflow_sample,
     "rflow_train": rflow_train,
@@ -53,6 +55,7 @@ VERSIONS = {
     "stdit": ("v1.0",),
     "stdit2": ("v1.1",),
     "stdit3_v13": ("v1.3",),
+    "mmdit": ("v2.0",),
     "iddpm_tables": ("v1.0", "v1.1"),
     "iddpm_sample": ("v1.0", "v1.1"),
     "rflow_sample_v13": ("v1.3",),

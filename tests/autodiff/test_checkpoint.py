@@ -12,7 +12,8 @@ from opensora_backends.torch_ops import TorchOps
 from opensora_core.autodiff import Autodiff
 from opensora_core.checkpointed import checkpointed
 from opensora_core.dit.config import STDiT3Config
-from opensora_core.dit.mmdit import MMDiT, MMDiTConfig
+from opensora_core.dit.mmdit import MMDiT
+from opensora_core.dit.mmdit_config import MMDiTConfig
 from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
 from opensora_core.errors import InvalidInputError

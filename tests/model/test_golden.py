@@ -43,6 +43,7 @@ def test_the_sets_are_all_here() -> None:
     kinds = {path.stem: GoldenSet.load(path).kind for path in SETS}
     expected = {f"stdit3_{s}": "stdit3" for s in ("a", "b", "skipy")}
     expected |= {f"{kind}_{s}": kind for kind in ("stdit", "stdit2") for s in ("a", "b")}
+    expected |= {f"mmdit_{s}": "mmdit" for s in ("v2", "flux", "p1")}
     expected |= {f"stdit3_v13_{s}": "stdit3_v13" for s in ("win", "plain")}
     expected |= {kind: kind for kind in ("rflow_timesteps", "rflow_sample", "rflow_train")}
     expected |= {f"iddpm_{kind}_v1.{n}": f"iddpm_{kind}" for kind in ("tables", "sample") for n in (0, 1)}

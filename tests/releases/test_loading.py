@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from opensora_core.dit.config import STDiT3Config
-from opensora_core.dit.mmdit import MMDiT, MMDiTConfig
+from opensora_core.dit.mmdit import MMDiT
+from opensora_core.dit.mmdit_config import MMDiTConfig
 from opensora_core.dit.stdit import STDiT, STDiTConfig
 from opensora_core.dit.stdit2 import STDiT2, STDiT2Config
 from opensora_core.dit.stdit3 import STDiT3
