@@ -17,6 +17,7 @@ from ..errors import WeightsError
 from ..nn.init import RandomInit
 from ..serialization.names import show
 from ..vae import shapes as vae
+from ..vae.causal3d import HunyuanVAE, HunyuanVAEConfig
 from ..vae.image import AutoencoderKL, AutoencoderKLConfig, modern_names
 from ..vae.two_stage import TwoStageConfig, TwoStageVAE
 from . import shapes as infer
@@ -91,6 +92,10 @@ ARCHITECTURES = (
     Architecture(
         "MMDiT, Flux layout", "v2.0", "denoiser", "double_blocks.0.img_attn.qkv.weight",
         infer.mmdit, MMDiTConfig, MMDiT.create,
+    ),
+    Architecture(
+        "HunyuanVAE", "v2.0", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.conv.weight",
+        vae.hunyuan, HunyuanVAEConfig, HunyuanVAE.create,
     ),
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from .layers import Conv, nearest
 from .posterior import Draw, Posterior
 from .precision import run
 from .sizes import check_held, check_latents, check_least, check_video
-from .stages import Decoder, Encoder, Sizes
+from .stages import Decoder, Encoder, Shrink, Sizes
 
 SCALE = 0.18215
 """What Open-Sora multiplies latents of every 2D autoencoder by, also those of SDXL's, whose own number is 0.13025."""
@@ -75,15 +75,14 @@ class AutoencoderKLConfig:
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """A convolution under the name `conv` after each cell was repeated `factor` times along both sides."""
+class Grow:
+    """Cells repeated twice along both sides, then a convolution."""
 
     conv: Conv
-    factor: int = static()
 
     def __call__(self, ops: Ops, x: Array) -> Array:
-        """x [B, C, H, W]."""
-        return self.conv(ops, x if self.factor == 1 else nearest(ops, x, (self.factor, self.factor)))
+        """x [N, C, H, W] -> [N, C, 2H, 2W]."""
+        return self.conv(ops, nearest(ops, x, (2, 2)))
 
 
 class Images:
@@ -93,14 +92,14 @@ class Images:
         """Zero padding at both ends."""
         return Conv.create(init, fan_in, out, (kernel, kernel))
 
-    def shrink(self, init: RandomInit, channels: int, level: int) -> Resampled:
+    def shrink(self, init: RandomInit, channels: int, level: int) -> Shrink:
         """Stride 2, one row and column of zeros only at the bottom and on the right."""
         conv = Conv.create(init, channels, channels, (3, 3), stride=(2, 2), low=(0, 0), high=(1, 1))
-        return Resampled(conv, 1)
+        return Shrink(conv)
 
-    def grow(self, init: RandomInit, channels: int, level: int) -> Resampled:
+    def grow(self, init: RandomInit, channels: int, level: int) -> Grow:
         """Twice the size, then a convolution."""
-        return Resampled(self.conv(init, channels, channels, 3), 2)
+        return Grow(self.conv(init, channels, channels, 3))
 
 
 @dataclass(frozen=True)

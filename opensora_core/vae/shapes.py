@@ -29,6 +29,11 @@ def autoencoder_kl(shapes: Shapes, prefix: str = "", conv: str = "") -> Values:
     }
 
 
+def hunyuan(shapes: Shapes) -> Values:
+    """The autoencoder of v2.0."""
+    return autoencoder_kl(shapes, conv=".conv")
+
+
 def two_stage(shapes: Shapes) -> Values:
     """Both autoencoders of v1.2."""
     spatial = autoencoder_kl(shapes, "spatial_vae.module.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..checks import whole
 from ..errors import InvalidInputError
 from ..ops import Array
 
@@ -29,6 +30,14 @@ def check_least(height: int, width: int, least: int) -> None:
             f"the frame is {height}x{width} pixels, less than one latent cell of {least}x{least}; nearest: "
             f"{max(height, least)}x{max(width, least)}"
         )
+
+
+def check_whole_groups(num_frames: int, group: int) -> None:
+    """InvalidInputError unless num_frames is 1 and a multiple of `group` more: the rest would be lost."""
+    whole("num_frames", num_frames, 1)
+    if (num_frames - 1) % group:
+        nearest = 1 + round((num_frames - 1) / group) * group
+        raise InvalidInputError(f"num_frames={num_frames} must be 1 + {group}n; nearest: {nearest}")
 
 
 def check_latents(latents: Array, channels: int) -> None:

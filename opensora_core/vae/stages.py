@@ -48,6 +48,17 @@ class Kind(Protocol):
 
 
 @dataclass(frozen=True)
+class Shrink:
+    """A strided convolution under the name `conv`."""
+
+    conv: Layer
+
+    def __call__(self, ops: Ops, x: Array) -> Array:
+        """x [B, C, ...] -> [B, C, ...], smaller."""
+        return self.conv(ops, x)
+
+
+@dataclass(frozen=True)
 class DownBlock:
     """A level of the encoder: residual blocks, then (but for the last level) a strided convolution."""
 

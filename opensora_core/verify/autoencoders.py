@@ -13,6 +13,7 @@ from ..module import to_backend
 from ..nn.init import ShapeInit
 from ..ops import HALF, Array, Ops
 from ..serialization.state import fill
+from ..vae.causal3d import HunyuanVAE, HunyuanVAEConfig
 from ..vae.image import SCALE
 from ..vae.posterior import Draw, Posterior
 from ..vae.two_stage import TwoStageConfig, TwoStageVAE
@@ -35,6 +36,24 @@ def vae_pipeline(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
         means = ops.concat([p.mean for p in posteriors]) * SCALE
         frames = rearrange(ops, means, "(b t) c h w -> b c t h w", t=video.shape[2])[:, :, :17]
         yield Produced(name, "out/temporal_moments", _stacked(ops, vae.temporal_vae.posterior(ops, frames)))
+
+
+def hunyuan_vae(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
+    """v2.0: the mean, a sample, and the video of the mean, whole and in tiles."""
+    for name, case in _cases(golden, ops):
+        tiles = {f"use_{kind}_tiling": case.args[f"{kind}_tiling"] for kind in ("spatial", "temporal")}
+        config = HunyuanVAEConfig.from_dict({**golden.config, **tiles})
+        vae = to_backend(ops, fill(HunyuanVAE.create(config, ShapeInit()), golden.weights()))
+        inputs = {key: bring(ops, x) for key, x in golden.inputs(name).items()}
+        posterior, noise = vae.posterior(ops, inputs["x"]), inputs["noise"]
+        z = vae.scaled(posterior.mean)
+        yield Produced(name, "out/z", ops.to_numpy(z))
+        yield Produced(name, "out/z_sample", ops.to_numpy(vae.scaled(posterior.sample(ops, _single(noise)))))
+        yield Produced(name, "out/x_rec", ops.to_numpy(vae.decode(ops, z)))
+
+
+def _single(noise: Array) -> Draw:
+    return lambda shape: noise
 
 
 def _cases(golden: GoldenSet, ops: Ops) -> list[tuple[str, GoldenCase]]:

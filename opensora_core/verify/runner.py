@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import FileFormatError, InvalidInputError, OpenSoraError
 from ..ops import HALF, Ops
 from ..registry import get_backend
-from .autoencoders import vae_pipeline
+from .autoencoders import hunyuan_vae, vae_pipeline
 from .flow_v2 import v2_sample, v2_schedule
 from .golden import KEY_MAP, GoldenSet, find_golden_sets
 from .iddpm import iddpm_sample, iddpm_tables
@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "v2_schedule": v2_schedule,
     "v2_sample": v2_sample,
     "vae_pipeline": vae_pipeline,
+    "hunyuan_vae": hunyuan_vae,
 }
 
 VERSIONS = {
@@ -61,6 +62,7 @@ VERSIONS = {
     "rflow_sample_v13": ("v1.3",),
     "v2_schedule": ("v2.0",),
     "v2_sample": ("v2.0",),
+    "hunyuan_vae": ("v2.0",),
 }  # of the official code
 DEFAULT_VERSIONS = ("v1.2",)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from opensora_core import Ops, get_backend
 from opensora_core.module import state_dict, to_backend, tree_map
 from opensora_core.random import generator, normal
+from opensora_core.vae.causal3d import HunyuanVAEConfig
 from opensora_core.vae.image import AutoencoderKLConfig
 from opensora_core.vae.temporal import TemporalVAEConfig
 from opensora_core.vae.two_stage import TwoStageConfig
@@ -15,6 +16,14 @@ M = TypeVar("M")
 OPS = get_backend("numpy", device="cpu", dtype="float64")
 IMAGE = AutoencoderKLConfig(block_out_channels=(4, 4, 4, 8), layers_per_block=1, norm_num_groups=2)
 TEMPORAL = TemporalVAEConfig(filters=4, num_res_blocks=1, num_groups=2)
+HUNYUAN = HunyuanVAEConfig(
+    latent_channels=2,
+    block_out_channels=(4, 4, 4, 4),
+    layers_per_block=1,
+    norm_num_groups=2,
+    sample_size=16,
+    sample_tsize=8,
+)
 TWO_STAGE = TwoStageConfig(IMAGE, TEMPORAL)
 
 
