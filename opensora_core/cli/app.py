@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import bench
 from .backends import backends
 from .conformance import conformance
 from .convert import convert
@@ -38,6 +39,13 @@ app = typer.Typer(
 for panel, functions in VERBS.items():
     for function in functions:
         app.command(rich_help_panel=panel)(verb(function))
+
+benchmarks = typer.Typer(
+    cls=Program, name="bench", help="Time every op by every provider that gets it right.", no_args_is_help=True
+)
+for name, benchmark in bench.COMMANDS.items():
+    benchmarks.command(name)(verb(benchmark))
+app.add_typer(benchmarks, rich_help_panel="Check")
 
 
 def _show_version(wanted: bool) -> None:

@@ -20,7 +20,7 @@ from opensora_core.training.recipe import recipe_from_dict
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
-VERBS = {verb: command.params for verb, command in typer.main.get_command(app).commands.items()}
+VERBS = typer.main.get_command(app).commands
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -55,9 +55,9 @@ def test_command_lines_name_verbs_modules_and_options_that_exist(page, line):
     if program == "python":
         assert importlib.util.find_spec(words[1]) is not None
         return
-    verb = words[0]
-    assert verb in VERBS
-    known = {option for parameter in VERBS[verb] for option in (*parameter.opts, *parameter.secondary_opts)}
+    command = VERBS[words[0]]
+    command = command.commands[words[1]] if hasattr(command, "commands") else command
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("-")} <= known | {"--help"}
 
 

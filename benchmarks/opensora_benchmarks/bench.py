@@ -1,0 +1,94 @@
+"""What `opensora bench` does: list, run, compare, report and roofline as functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from opensora_core.errors import InvalidInputError
+from opensora_core.registry import DTYPES
+
+from .environment import describe_environment
+from .providers import Provider, available, distinct_libraries, open_backend, open_provider
+from .results import Document, Journal
+from .roofline import Roofline, measure_roofline
+from .runner import Plan, Row, run_case
+from .sampling import FULL, QUICK
+from .suites import select
+
+ARRAYS = ("numpy", "torch", "cupy", "jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What to run, on what, and how; without backends and providers: all that there are on the device."""
+
+    pattern: str
+    backends: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    arrays: str = "numpy"
+    dtype: str = "float32"
+    device: str | None = None
+    quick: bool = False
+    budget: float | None = None
+    warm: bool = False
+    seed: int | None = None
+
+    def plan(self) -> Plan:
+        """How cases are run. Raises InvalidInputError for an unknown dtype and a budget that is none."""
+        if self.dtype not in DTYPES:
+            raise InvalidInputError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        if self.budget is not None and not 0 < self.budget < float("inf"):
+            raise InvalidInputError(f"budget={self.budget:g} must be a number of seconds above 0")
+        rule = QUICK if self.quick else FULL
+        rule = rule if self.budget is None else dataclasses.replace(rule, budget=self.budget)
+        return Plan(self.dtype, rule, not self.warm, secrets.randbits(32) if self.seed is None else self.seed)
+
+    def open_providers(self) -> list[Provider]:
+        """Everything that was asked for, or that is there."""
+        if self.arrays not in ARRAYS:
+            raise InvalidInputError(f"arrays {self.arrays!r} is not one of {', '.join(ARRAYS)}")
+        names = self.providers or (() if self.backends else tuple(available(self.device, self.quick)))
+        found = [open_backend(name, self.device, self.dtype) for name in self.backends]
+        return found + [open_provider(name, self.device, self.dtype, self.arrays) for name in names]
+
+
+Told = Callable[[int, int, str], None]
+
+
+def run(asked: Asked, output: Path, tell: Told = lambda done, total, text: None) -> Document:
+    """Run the cases and return the document, which is then in the file `output`.
+
+    tell: called before each case with how many are done, how many there are, and the case's id. Raises
+    InvalidInputError for an unknown case, provider, dtype or device.
+    """
+    cases, plan, providers = select(asked.pattern, asked.quick), asked.plan(), asked.open_providers()
+    libraries = [p.library for p in providers]
+    head = {"environment": describe_environment(libraries, plan.seed), "plan": dataclasses.asdict(plan)}
+    tell(0, len(cases), "the roofline of this machine")
+    roofline = measure_roofline(distinct_libraries(providers), plan.dtype)
+    journal = Journal(output, {**head, "roofline": dataclasses.asdict(roofline)})
+    for number, case in enumerate(cases):
+        tell(number, len(cases), case.id)
+        for row in run_case(case, providers, plan, roofline):
+            journal.append(row)
+    return journal.finish()
+
+
+def roofline(device: str | None, dtypes: Sequence[str]) -> list[Roofline]:
+    """The roofline of this machine in each dtype, by the backends that are there."""
+    names = [name for name in available(device) if name in ("numpy", "torch", "cuda")]
+    return [measure_roofline([open_backend(n, device, dtype).library for n in names], dtype) for dtype in dtypes]
+
+
+def failures(document: Document) -> list[Row]:
+    """Rows of providers that were refused or raised."""
+    return [row for row in document["results"] if row["status"] in ("fail", "error")]
+
+
+def default_output(now: Any) -> Path:
+    """A name that says when."""
+    return Path(f"bench-{now:%Y%m%d-%H%M%S}.json")

@@ -1,0 +1,80 @@
+"""Whether a second run is faster or slower than a first one, by a bootstrap interval of the ratio of medians."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from opensora_core.errors import InvalidInputError
+
+SAME_MACHINE = ("device", "processor", "processors", "system", "threads")
+KEY = ("case", "provider", "dtype", "cache", "device")
+RESAMPLES = 2000
+MARGIN = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Median time of B over that of A with its 95 % interval, and what it says."""
+
+    case: str
+    provider: str
+    ratio: float
+    low: float
+    high: float
+    verdict: str
+
+
+def compare(a: Mapping[str, Any], b: Mapping[str, Any], margin: float = MARGIN) -> list[Comparison]:
+    """Every case and provider that both documents timed, in the order of A.
+
+    margin: relative difference that counts as none. Raises InvalidInputError for documents of different machines or
+    numbers of threads, and where nothing is common.
+    """
+    if not 0 < margin < 1:
+        raise InvalidInputError(f"margin={margin:g} must lie between 0 and 1")
+    _same_machine(a["environment"], b["environment"])
+    others = {_key(row): row for row in _timed(b)}
+    pairs = [(row, others[_key(row)]) for row in _timed(a) if _key(row) in others]
+    if not pairs:
+        raise InvalidInputError(f"nothing in common: no row of A and B agrees in {', '.join((*KEY, 'shape'))}")
+    return [_compared(x, y, margin) for x, y in pairs]
+
+
+def interval(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Ratio of the medians of b and a, with the 2.5th and 97.5th percentile of its bootstrap distribution."""
+    rng = np.random.default_rng(seed)
+    medians = [np.median(rng.choice(np.asarray(x), (RESAMPLES, len(x))), axis=1) for x in (a, b)]
+    low, high = np.percentile(medians[1] / medians[0], [2.5, 97.5])
+    return float(np.median(b) / np.median(a)), float(low), float(high)
+
+
+def verdict(low: float, high: float, margin: float = MARGIN) -> str:
+    """FASTER or SLOWER if the whole interval is beyond the margin, SAME if it is within, UNSURE if it crosses it."""
+    if high < 1 / (1 + margin):
+        return "FASTER"
+    if low > 1 + margin:
+        return "SLOWER"
+    return "SAME" if low >= 1 / (1 + margin) and high <= 1 + margin else "UNSURE"
+
+
+def _compared(a: Mapping[str, Any], b: Mapping[str, Any], margin: float) -> Comparison:
+    ratio, low, high = interval(a["samples_s"], b["samples_s"])
+    return Comparison(a["case"], a["provider"], ratio, low, high, verdict(low, high, margin))
+
+
+def _timed(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (row for row in document["results"] if row["status"] == "ok")
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*(row[name] for name in KEY), repr(sorted(row["shape"].items())))
+
+
+def _same_machine(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    differing = [f"{name}: {a.get(name)} and {b.get(name)}" for name in SAME_MACHINE if a.get(name) != b.get(name)]
+    if differing:
+        raise InvalidInputError(f"the runs cannot be compared, they differ in {'; '.join(differing)}")

@@ -1,0 +1,52 @@
+"""Memory of this machine: what is free, what a call takes, how large the caches are."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STATUS, CLEAR, INFO = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def peak_of_process(call: Callable[[], Any]) -> int | None:
+    """By how many bytes the process grows at most while the call runs; None where only Linux would know."""
+    _give_back()
+    try:
+        CLEAR.write_text("5")  # so that the peak begins anew
+    except OSError:
+        return None
+    before = _field(STATUS, "VmRSS")
+    call()
+    return max(0, _field(STATUS, "VmHWM") - before)
+
+
+def _give_back() -> None:
+    """Let the system have what was freed and kept, for a call that uses it again would seem to take nothing."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc has it
+        trim(0)
+
+
+def available_memory() -> int | None:
+    """Bytes that can still be had; None where only Linux would know."""
+    try:
+        return _field(INFO, "MemAvailable")
+    except OSError:
+        return None
+
+
+@functools.cache
+def last_level_cache() -> int:
+    """Bytes of the processor's largest cache; 0 where Linux does not tell."""
+    sizes = [path.read_text().strip() for path in CACHES.glob("index*/size")]
+    return max((int(size[:-1]) * UNITS[size[-1]] for size in sizes if size[-1:] in UNITS), default=0)
+
+
+def _field(path: Path, name: str) -> int:
+    lines = (line.split() for line in path.read_text().splitlines())
+    return next(int(words[1]) * 1024 for words in lines if words and words[0] == f"{name}:")

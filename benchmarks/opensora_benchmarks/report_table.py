@@ -1,0 +1,120 @@
+"""Results as tables: in a terminal, in Markdown, and one line for every row as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from .results import Document
+
+HEADINGS = ("provider", "median", "p20 - p80", "n", "x", "TFLOP/s", "GB/s", "roofline", "memory", "first call")
+COLORS = {"fail": "bold red", "error": "red", "skip": "dim"}
+FLAT = (
+    "suite", "case", "op", "shape", "dtype", "provider", "device", "cache", "clock", "status", "reason", "median_s",
+    "p20_s", "p80_s", "min_s", "n", "rse", "ended", "first_call_s", "flops", "bytes", "intensity", "tflops", "gbs",
+    "roofline_share", "bound", "error_of_allowed", "inputs",
+)  # fmt: skip
+UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+Row = Mapping[str, Any]
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    scale, unit = next(((s, u) for s, u in UNITS if seconds >= s), UNITS[-1])
+    return f"{seconds / scale:.3g} {unit}"
+
+
+def by_case(document: Document) -> Iterator[tuple[str, list[Row]]]:
+    """The rows of each case, fastest first; then those without a time."""
+    for case, rows in groupby(document["results"], key=lambda row: row["case"]):
+        yield case, sorted(rows, key=lambda row: row.get("median_s", float("inf")))
+
+
+def cells(row: Row, fastest: float) -> list[str]:
+    """What a table shows of a row that has a time."""
+    memory = row["peak_memory"]["device"] or row["peak_memory"]["host"]
+    return [
+        row["provider"], duration(row["median_s"]), f"{duration(row['p20_s'])} - {duration(row['p80_s'])}",
+        str(row["n"]), f"{row['median_s'] / fastest:.2f}", f"{row['tflops']:.3g}", f"{row['gbs']:.3g}",
+        f"{row['roofline_share']:.0%} {row['bound']}", "?" if memory is None else f"{memory / 2**20:.1f} MiB",
+        duration(row["first_call_s"]),
+    ]  # fmt: skip
+
+
+def title(document: Document, rows: Sequence[Row]) -> str:
+    """Case, sizes, dtype and state of the caches."""
+    row = rows[0]
+    shape = " ".join(f"{name}={value}" for name, value in row["shape"].items())
+    return f"{row['case']}  {shape}  {row['dtype']}, {row['cache']} caches"
+
+
+def about(document: Document) -> list[str]:
+    """Lines on the machine, its roofline and the run."""
+    e, roofline = document["environment"], document["roofline"]
+    threads = ", ".join(f"{name}={value}" for name, value in e["threads"].items()) or "threads not limited"
+    device = e["gpu"] or f"{e['processor']}, {e['processors']} processors"
+    return [
+        f"{device}; {threads}; {e['blas']}; load {e['load']}; {e['date']}; commit {e['commit']}; seed {e['seed']}",
+        f"roofline: {roofline['flops'] / 1e12:.3g} TFLOP/s in {roofline['dtype']} by {roofline['by'][0]}, "
+        f"{roofline['bytes'] / 1e9:.3g} GB/s by {roofline['by'][1]}",
+    ]
+
+
+def terminal(document: Document) -> Group:
+    """Everything for rich to print."""
+    parts: list[Any] = []
+    for _, rows in by_case(document):
+        table = Table(title=title(document, rows), title_justify="left", title_style="bold")
+        for number, heading in enumerate(HEADINGS):
+            table.add_column(heading, justify="right" if number else "left")
+        timed = [row for row in rows if row["status"] == "ok"]
+        for row in timed:
+            table.add_row(*cells(row, timed[0]["median_s"]))
+        parts += [table] if timed else [Text(title(document, rows), "bold")]
+        parts += [Text(line, COLORS[row["status"]]) for row, line in _untimed(rows)]
+        parts.append(Text())
+    return Group(*parts, *(Text(line, "dim") for line in about(document)))
+
+
+def markdown(document: Document) -> str:
+    """A table for each case, and what it was taken on."""
+    lines: list[str] = []
+    for _, rows in by_case(document):
+        timed = [row for row in rows if row["status"] == "ok"]
+        lines += [f"### {title(document, rows)}", ""]
+        if timed:
+            lines += ["| " + " | ".join(HEADINGS) + " |", "|---" + "|---:" * (len(HEADINGS) - 1) + "|"]
+            lines += ["| " + " | ".join(cells(row, timed[0]["median_s"])) + " |" for row in timed] + [""]
+        lines += [f"- {line.strip()}" for _, line in _untimed(rows)] + [""]
+    return "\n".join([*lines, *(f"{line}  " for line in about(document))]) + "\n"
+
+
+def csv_text(document: Document) -> str:
+    """One line for each sample of each row: the row's columns, then number and seconds."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([*FLAT, "sample", "seconds"])
+    for row in document["results"]:
+        values = [_flat(row.get(name)) for name in FLAT]
+        for number, seconds in enumerate(row.get("samples_s", [""])):
+            writer.writerow([*values, number, seconds])
+    return file.getvalue()
+
+
+def _untimed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
+    """Rows without a time, those skipped for the same reason told together."""
+    untimed = [row for row in rows if row["status"] != "ok"]
+    for (status, reason), same in groupby(untimed, key=lambda row: (row["status"], row["reason"])):
+        group = list(same)
+        yield group[0], f"  {status.upper()}  {', '.join(row['provider'] for row in group)}: {reason}"
+
+
+def _flat(value: Any) -> Any:
+    return " ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else value

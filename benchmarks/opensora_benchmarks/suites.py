@@ -1,0 +1,44 @@
+"""All cases, and those that a pattern names."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Sequence
+
+from opensora_core.errors import InvalidInputError
+
+from .case import Case
+from .suite_block import block_cases
+from .suite_op import op_cases
+
+
+def all_cases() -> list[Case]:
+    """Every case of every suite."""
+    return [*op_cases(), *block_cases()]
+
+
+def select(pattern: str, quick: bool = False) -> list[Case]:
+    """Cases whose id a glob matches; an op's name alone means all of its cases. quick: only the small ones.
+
+    Raises InvalidInputError if there is none, naming what is near.
+    """
+    cases = all_cases()
+    chosen = [c for c in cases if fnmatch.fnmatch(c.id, pattern) or c.op == pattern]
+    if not chosen:
+        known = sorted({c.op for c in cases})
+        near = difflib.get_close_matches(pattern.partition("/")[0], known, 1)
+        hint = f"; did you mean '{near[0]}/*'?" if near else ""
+        raise InvalidInputError(
+            f"no benchmark is named {pattern!r}{hint} Ops: {', '.join(known)}; `opensora bench list` shows all"
+        )
+    small = [c for c in chosen if c.quick or not quick]
+    if not small:
+        names = ", ".join(c.id for c in chosen[:5])
+        raise InvalidInputError(f"--quick runs small cases only, and none of {names} is one: leave it out")
+    return small
+
+
+def ops_of(cases: Sequence[Case]) -> list[str]:
+    """Ops among the cases, in order."""
+    return list(dict.fromkeys(case.op for case in cases))

@@ -1,0 +1,201 @@
+"""bench: how fast every op is, by whom, and whether that can be trusted."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InvalidInputError, MissingDependencyError
+from .options import Argument, Option, search_current_folder
+from .screen import Screen, columns
+
+PATTERN = Argument(metavar="GLOB", help="Such as 'attention/*', or an op's name; `opensora bench list` shows all.")
+FORMATS = {".csv": "csv_text", ".md": "markdown"}
+
+
+@dataclass(frozen=True)
+class WhoOptions:
+    """Who is timed."""
+
+    backend: Annotated[str, Option(help="Backends, with commas between, or 'module:Class'.", rich_help_panel="Who")] = (
+        ""
+    )
+    provider: Annotated[
+        str,
+        Option(
+            help="Others by name, or your own 'module:function', which takes the op's arguments.", rich_help_panel="Who"
+        ),
+    ] = ""
+    arrays: Annotated[
+        str, Option(help="What your own function takes: numpy, torch, cupy or jax arrays.", rich_help_panel="Who")
+    ] = "numpy"
+    device: Annotated[
+        str | None, Option(envvar="OPENSORA_DEVICE", help="Such as cpu (the default), cuda:0.", rich_help_panel="Who")
+    ] = None
+
+
+@dataclass(frozen=True)
+class HowOptions:
+    """How it is timed."""
+
+    dtype: Annotated[str, Option(help="float32, float64, bfloat16 or float16.", rich_help_panel="How")] = "float32"
+    quick: Annotated[bool, Option("--quick", help="Small cases, few samples.", rich_help_panel="How")] = False
+    budget: Annotated[float | None, Option(help="Seconds for each provider in each case.", rich_help_panel="How")] = (
+        None
+    )
+    warm: Annotated[bool, Option("--warm", help="Do not flush the caches before each call.", rich_help_panel="How")] = (
+        False
+    )
+    seed: Annotated[
+        int | None, Option(min=0, help="Of all inputs; drawn and recorded if absent.", rich_help_panel="How")
+    ] = None
+
+
+def list_cases(screen: Screen, pattern: Annotated[str, PATTERN] = "*") -> None:
+    """List the cases, and who can be timed here.
+
+    Example: opensora bench list 'attention/*'
+    """
+    suites, providers = _benchmarks("suites"), _benchmarks("providers")
+    rows = [("case", "suite", "shape", "quick")]
+    cases = suites.select(pattern)
+    rows += [(c.id, c.suite, " ".join(f"{k}={v}" for k, v in c.shape.items()), "yes" if c.quick else "") for c in cases]
+    here = providers.available(None)
+    away = {name: providers.missing_rival(name, None) for name in providers.RIVALS if name not in here}
+    document = {"cases": [{"id": c.id, "suite": c.suite, "shape": c.shape, "quick": c.quick} for c in cases]}
+    absent = [f"not here: {name}, {reason}" for name, reason in away.items()]
+    screen.result(
+        {**document, "providers": here, "absent": away}, *columns(rows), "", f"providers: {', '.join(here)}", *absent
+    )
+
+
+def run(
+    screen: Screen,
+    pattern: Annotated[str, PATTERN],
+    who: WhoOptions,
+    how: HowOptions,
+    output: Annotated[Path | None, Option("--output", "-o", help="File of the results (.json).")] = None,
+) -> int:
+    """Time ops by every provider, after each has proved that it is right. Exits with 1 if one was refused.
+
+    Example: opensora bench run attention --provider my_pkg:my_attention
+    """
+    bench, table = _benchmarks("bench"), _benchmarks("report_table")
+    output = output or bench.default_output(datetime.now())
+    for name in _split(who.provider) + _split(who.backend):
+        search_current_folder(name)
+    asked = bench.Asked(
+        pattern, _split(who.backend), _split(who.provider), who.arrays, how.dtype, who.device, how.quick, how.budget,
+        how.warm, how.seed,
+    )  # fmt: skip
+    try:
+        with screen.progress("bench", report=True) as advance:
+            document = bench.run(asked, output, advance)
+    except KeyboardInterrupt:
+        screen.say(f"results so far are kept: opensora bench report {output}.partial")
+        raise
+    _show(screen, document, table.terminal(document))
+    screen.say(f"wrote {output}")
+    return 1 if bench.failures(document) else 0
+
+
+def compare(
+    screen: Screen,
+    a: Annotated[Path, Argument(metavar="A", help="Results of a first run.")],
+    b: Annotated[Path, Argument(metavar="B", help="Results of a second run on the same machine.")],
+    margin: Annotated[float, Option(help="Relative difference of the medians that counts as none.")] = 0.05,
+) -> int:
+    """Say where the second run is FASTER, SLOWER, the SAME, or UNSURE. Exits with 1 if anything is SLOWER.
+
+    Example: opensora bench compare before.json after.json
+    """
+    load = _benchmarks("results").load
+    found = _benchmarks("compare").compare(load(a), load(b), margin)
+    rows = [("case", "provider", "B/A", "95 % interval", "verdict")]
+    rows += [(c.case, c.provider, f"{c.ratio:.3f}", f"{c.low:.3f} - {c.high:.3f}", c.verdict) for c in found]
+    screen.result({"margin": margin, "comparisons": [asdict(c) for c in found]}, *columns(rows))
+    return 1 if any(c.verdict == "SLOWER" for c in found) else 0
+
+
+def report(
+    screen: Screen,
+    results: Annotated[Path, Argument(metavar="FILE", help="Results of a run, or of an interrupted one (.partial).")],
+    output: Annotated[
+        Path | None, Option("--output", "-o", help="Write .csv or .md instead of showing a table.")
+    ] = None,
+) -> None:
+    """Show the results of a run, or write them in another form.
+
+    Example: opensora bench report bench.json -o bench.md
+    """
+    from ..serialization.atomic import atomic_file
+
+    document, table = _benchmarks("results").load(results), _benchmarks("report_table")
+    if output is None:
+        _show(screen, document, table.terminal(document))
+        return
+    if output.suffix not in FORMATS:
+        raise InvalidInputError(f"--output {output}: {output.suffix!r} is not one of {', '.join(FORMATS)}")
+    with atomic_file(output) as temporary:
+        temporary.write_text(getattr(table, FORMATS[output.suffix])(document), "utf-8")
+    screen.result({"output": str(output)}, f"wrote {output}")
+
+
+def roofline(
+    screen: Screen,
+    dtypes: Annotated[str, Option(help="Those to measure.")] = "float32",
+    device: Annotated[str | None, Option(envvar="OPENSORA_DEVICE", help="Such as cpu (the default), cuda:0.")] = None,
+) -> None:
+    """Measure how fast this machine multiplies matrices and moves memory.
+
+    Example: opensora bench roofline --dtypes float32,bfloat16
+    """
+    found = _benchmarks("bench").roofline(device, _split(dtypes))
+    rows = [("dtype", "TFLOP/s", "by", "GB/s", "by", "FLOPs a byte")]
+    rows += [
+        (r.dtype, f"{r.flops / 1e12:.3g}", r.by[0], f"{r.bytes / 1e9:.3g}", r.by[1], f"{r.flops / r.bytes:.3g}")
+        for r in found
+    ]
+    screen.result({"roofline": [asdict(r) for r in found]}, *columns(rows))
+
+
+COMMANDS: dict[str, Callable[..., int | None]] = {
+    "list": list_cases,
+    "run": run,
+    "compare": compare,
+    "report": report,
+    "roofline": roofline,
+}
+
+
+def _benchmarks(module: str) -> Any:
+    """A module of the benchmarks, which the library itself does not need."""
+    for package in ("opensora_benchmarks", "hypothesis"):
+        if importlib.util.find_spec(package) is None:
+            reason = f"benchmarks need the package {package!r}, which is not installed"
+            raise MissingDependencyError(f"{reason}: pip install 'opensora-core[bench]'", name=package)
+    return importlib.import_module(f"opensora_benchmarks.{module}")
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _show(screen: Screen, document: Any, table: Any) -> None:
+    """The document, or its table as wide as the terminal."""
+    if screen.json:
+        screen.result(document)
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, width=None if typer.get_text_stream("stdout").isatty() else 140)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo(captured.get().rstrip())

@@ -1,0 +1,272 @@
+"""Sampling, files, comparisons and the command line of `opensora bench`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from opensora_benchmarks import bench, roofline
+from opensora_benchmarks.compare import compare, interval, verdict
+from opensora_benchmarks.report_table import csv_text, duration, markdown
+from opensora_benchmarks.results import SCHEMA, Journal, load
+from opensora_benchmarks.roofline import Roofline
+from opensora_benchmarks.sampling import Rule, Taken, relative_standard_error, summary, take_turns
+from opensora_core.cli.app import app
+from opensora_core.errors import FileFormatError, InvalidInputError
+
+
+class Clock:
+    """Time that goes on when it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def sampler(self, *seconds):
+        """Takes those seconds, one after another, over and over."""
+        calls = iter(seconds * 1000)
+
+        def sample():
+            taken = next(calls)
+            self.now += taken
+            return taken
+
+        return sample
+
+
+def test_sampling_ends_when_it_is_sure_or_time_is_up():
+    clock = Clock()
+    samplers = {"steady": clock.sampler(1.0), "restless": clock.sampler(0.5, 1.5), "slow": clock.sampler(40.0)}
+    taken = take_turns(samplers, Rule(budget=100.0, least=5, warmup=2), clock)
+    assert {name: (t.ended, len(t.samples)) for name, t in taken.items()} == {
+        "steady": ("converged", 5), "restless": ("budget", 98), "slow": ("budget", 2)
+    }  # fmt: skip
+    assert taken["slow"].spent == 160.0  # with two calls that do not count
+
+
+def test_a_sampler_that_raises_is_out_and_the_others_go_on():
+    def broken():
+        raise ValueError("no")
+
+    taken = take_turns({"broken": broken, "fine": lambda: 1.0}, Rule(least=3))
+    assert isinstance(taken["broken"], ValueError)
+    assert isinstance(taken["fine"], Taken)
+    assert taken["fine"].samples == [1.0] * 3
+
+
+def test_statistics_of_samples():
+    found = summary([1.0, 2.0, 3.0, 4.0, 10.0])
+    assert (found["median_s"], found["min_s"], found["n"]) == (3.0, 1.0, 5)
+    assert (found["p20_s"], found["p80_s"]) == pytest.approx((1.8, 5.2))
+    assert relative_standard_error([1.0, 3.0]) == pytest.approx(0.5)
+    assert relative_standard_error([1.0]) == float("inf")
+
+
+def test_a_roofline_tells_the_least_time_and_what_bounds_it():
+    machine = Roofline("float32", flops=100.0, bytes=10.0, by=("numpy", "numpy"))
+    assert (machine.seconds(1000, 10), machine.bound(1000, 10)) == (10.0, "compute")
+    assert (machine.seconds(10, 1000), machine.bound(10, 1000)) == (100.0, "memory")
+
+
+def test_the_roofline_is_measured():
+    numpy = bench.Asked("*", backends=("numpy",)).open_providers()[0].library
+    found = roofline.measure_roofline([numpy], "float32", Rule(least=2, most=2, warmup=0), size=64)
+    assert found.flops > 0 < found.bytes
+    assert found.by == ("numpy", "numpy")
+
+
+# ---------------------------------------------------------------------- comparisons
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(1.1, 1.2, "SLOWER"), (0.8, 0.9, "FASTER"), (0.97, 1.03, "SAME"), (0.97, 1.2, "UNSURE"), (0.5, 2.0, "UNSURE")],
+)
+def test_verdicts(low, high, word):
+    assert verdict(low, high) == word
+
+
+def samples(seed, factor=1.0, n=60):
+    return list(factor * np.random.default_rng(seed).lognormal(0, 0.05, n))
+
+
+def test_the_interval_holds_the_true_ratio_and_two_equal_runs_are_the_same():
+    found = [interval(samples(i), samples(1000 + i)) for i in range(60)]
+    assert sum(low <= 1 <= high for _, low, high in found) >= 52  # 95 % of 60 is 57
+    assert sum(verdict(low, high) == "SAME" for _, low, high in found) >= 52
+    assert verdict(*interval(samples(0), samples(1, 1.2))[1:]) == "SLOWER"
+    assert verdict(*interval(samples(0), samples(1, 0.8))[1:]) == "FASTER"
+
+
+MACHINE = {
+    "device": "cpu", "processor": "one", "processors": 2, "system": "Linux", "threads": {}, "gpu": None, "blas": "b",
+    "load": None, "date": "today", "commit": None, "seed": 3,
+}  # fmt: skip
+
+
+def document(times, **changes):
+    row = {
+        "suite": "op", "case": "gelu/x", "op": "gelu", "shape": {"N": 3}, "dtype": "float32", "provider": "numpy",
+        "device": "cpu", "cache": "cold", "clock": "c", "status": "ok", "reason": None, "samples_s": times,
+        **summary(times), "flops": 10, "bytes": 5, "intensity": 2.0, "tflops": 1.0, "gbs": 2.0, "roofline_share": 0.5,
+        "bound": "memory", "first_call_s": 1.0, "peak_memory": {"host": 2**20, "device": None}, "ended": "converged",
+        **changes.pop("row", {}),
+    }  # fmt: skip
+    refused = {**row, "provider": "theirs", "status": "fail", "reason": "its error is 1"}
+    del refused["samples_s"], refused["median_s"]
+    line = {"dtype": "float32", "flops": 1e11, "bytes": 1e10, "by": ["numpy", "torch"]}
+    return {"schema": SCHEMA, "environment": {**MACHINE, **changes}, "roofline": line, "results": [row, refused]}
+
+
+def written(folder, name, *args, **changes):
+    path = folder / name
+    path.write_text(json.dumps(document(*args, **changes)))
+    return str(path)
+
+
+def opensora(*arguments):
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)], prog_name="opensora")
+
+
+def test_a_slower_run_is_told_by_the_exit_code(tmp_path):
+    a, same, slow = (
+        written(tmp_path, name, t) for name, t in (("a", samples(0)), ("b", samples(1)), ("c", samples(2, 1.5)))
+    )
+    assert opensora("compare", a, same).exit_code == 0
+    result = opensora("compare", a, slow, "--json")
+    assert result.exit_code == 1
+    (found,) = json.loads(result.stdout)["comparisons"]
+    assert (found["verdict"], found["case"], found["provider"]) == ("SLOWER", "gelu/x", "numpy")
+    assert 1.4 < found["low"] < found["ratio"] < found["high"] < 1.6
+    assert opensora("compare", slow, a).exit_code == 0
+
+
+def test_only_what_is_of_one_cohort_is_compared(tmp_path):
+    a = document(samples(0))
+    with pytest.raises(InvalidInputError, match="they differ in processors: 2 and 4"):
+        compare(a, document(samples(0), processors=4))
+    for change in ({"cache": "warm"}, {"dtype": "float16"}, {"shape": {"N": 4}}, {"case": "gelu/y"}):
+        with pytest.raises(InvalidInputError, match="nothing in common"):
+            compare(a, document(samples(0), row=change))
+
+
+# ---------------------------------------------------------------------- files and reports
+
+
+def test_an_interrupted_run_keeps_its_rows(tmp_path):
+    journal = Journal(tmp_path / "r.json", {"environment": MACHINE})
+    journal.append({"case": "a"})
+    with journal.partial.open("a") as file:
+        file.write('{"case": "cut o')
+    assert load(journal.partial)["results"] == [{"case": "a"}]
+    assert not journal.path.exists()
+    assert journal.finish()["results"] == [{"case": "a"}]
+    assert load(journal.path)["schema"] == SCHEMA
+    assert not journal.partial.exists()
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("[1]", "schema 'list'"), ("{}", "schema None"), ("x", "no results")])
+def test_other_files_are_refused(tmp_path, text, complaint):
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(FileFormatError, match=complaint):
+        load(tmp_path / "other.json")
+
+
+def test_reports_tell_times_and_refusals(tmp_path):
+    found = document([0.001, 0.0011, 0.0012])
+    text = markdown(found)
+    assert "| numpy | 1.1 ms | 1.04 ms - 1.16 ms | 3 | 1.00 | 1 | 2 | 50% memory | 1.0 MiB | 1 s |" in text
+    assert "- FAIL  theirs: its error is 1" in text
+    rows = list(csv.DictReader(io.StringIO(csv_text(found))))
+    assert [float(row["seconds"]) for row in rows[:3]] == [0.001, 0.0011, 0.0012]
+    assert (rows[3]["provider"], rows[3]["reason"], rows[3]["seconds"]) == ("theirs", "its error is 1", "")
+    shown = opensora("report", written(tmp_path, "a", [0.001, 0.0011])).stdout
+    assert "gelu/x  N=3  float32, cold caches" in shown
+    assert "roofline: 0.1 TFLOP/s in float32 by numpy, 10 GB/s by torch" in shown
+    assert (duration(2.5), duration(3e-6), duration(1e-10)) == ("2.5 s", "3 us", "0.1 ns")
+
+
+# ---------------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def fast(monkeypatch, tmp_path):
+    """No probes and no flushes, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    line = Roofline("float32", 1e11, 1e10, ("numpy", "numpy"))
+    monkeypatch.setattr(bench, "measure_roofline", lambda libraries, dtype: line)
+    return tmp_path
+
+
+def test_a_function_of_ones_own_is_timed_beside_a_backend(fast, monkeypatch):
+    monkeypatch.syspath_prepend(str(fast))
+    (fast / "mine_for_bench.py").write_text(
+        "import numpy as np\n\ndef right(x, b, g):\n    return x + g * b\n\ndef wrong(x, b, g):\n    return x + b\n"
+    )
+    arguments = ("run", "gated_residual/tokens-prime", "--quick", "--warm", "--budget", "0.2", "--seed", "0")
+    good = opensora(*arguments, "--provider", "mine_for_bench:right", "--backend", "numpy", "-o", "good.json")
+    assert good.exit_code == 0, good.output
+    rows = load(fast / "good.json")["results"]
+    assert [(row["provider"], row["status"]) for row in rows] == [("numpy", "ok"), ("mine_for_bench:right", "ok")]
+    assert len({row["inputs"] for row in rows}) == 1
+    bad = opensora(*arguments, "--provider", "mine_for_bench:wrong", "-o", "bad.json")
+    assert bad.exit_code == 1
+    assert "FAIL  mine_for_bench:wrong: its error is" in bad.stdout
+
+
+def test_a_run_that_is_stopped_says_where_its_rows_are(fast, monkeypatch):
+    def stopped(case, *rest):
+        yield {"case": case.id}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "run_case", stopped)
+    result = opensora("run", "gelu", "--backend", "numpy", "-o", "r.json")
+    assert result.exit_code == 130
+    assert "results so far are kept: opensora bench report r.json.partial" in result.stderr
+    assert len(load(fast / "r.json.partial")["results"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (("run", "atention/*"), 2, "did you mean 'attention/*'?"),
+        (("run", "attention/*-720p", "--quick"), 2, "leave it out"),
+        (("run", "gelu", "--backend", "nump"), 2, "there is no backend 'nump'"),
+        (("run", "gelu", "--provider", "flash"), 2, "there is no provider 'flash'; known: numpy"),
+        (("run", "gelu", "--provider", "no_such_module:f"), 2, "cannot be loaded"),
+        (("run", "gelu", "--provider", "math:pi"), 2, "'math:pi' is float; expected a function"),
+        (("run", "gelu", "--provider", "flash-attn"), 3, "the package 'flash_attn' is not installed"),
+        (("run", "gelu", "--dtype", "float8"), 2, "dtype 'float8' is not one of"),
+        (("run", "gelu", "--budget", "-1"), 2, "budget=-1"),
+        (("run", "gelu", "--arrays", "lists"), 2, "arrays 'lists' is not one of"),
+        (("run", "gelu", "--backend", "numpy", "--device", "cuda:0"), 2, "cuda:0"),
+        (("run", "gelu", "--backend", "numpy", "-o", "absent/r.json"), 2, "a folder that exists"),
+        (("report", "absent.json"), 2, "absent.json: No such file"),
+    ],
+)
+def test_bad_input_is_told(fast, arguments, code, complaint):
+    result = opensora(*arguments)
+    assert result.exit_code == code, result.output
+    assert complaint in result.stderr
+
+
+def test_without_the_package_the_remedy_is_named(monkeypatch):
+    from opensora_core.cli import bench as command
+
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    result = opensora("list")
+    assert result.exit_code == 3
+    assert "pip install 'opensora-core[bench]'" in result.stderr
+
+
+def test_cases_are_listed():
+    listed = json.loads(opensora("list", "attention/*", "--json").stdout)
+    assert {"attention/spatial-480p", "attention/prime-d129"} <= {case["id"] for case in listed["cases"]}
+    assert "numpy" in listed["providers"]
