@@ -190,11 +190,15 @@ def test_half_precision_is_refused_where_its_yardstick_is_off(tmp_path: Path) ->
 
 def test_an_unknown_kind_fails_by_name(tmp_path: Path) -> None:
     copy_set(tmp_path, kind="stdit9")
-    (tmp_path / "aspect_v1.2.json").write_text(json.dumps({"resolutions": {}}))
+    (tmp_path / "spectrum_v1.2.json").write_text(json.dumps({"resolutions": {}}))
     (tmp_path / "rows.json").write_text(json.dumps([1, 2]))
     report = verify(tmp_path)
     assert not report.ok
-    assert {c.set: c.kind for c in report.checks} == {"aspect_v1.2": "aspect", "rows": "rows", "stdit3_skipy": "stdit9"}
+    assert {c.set: c.kind for c in report.checks} == {
+        "rows": "rows",
+        "spectrum_v1.2": "spectrum",
+        "stdit3_skipy": "stdit9",
+    }
     assert {c.verdict for c in report.checks} == {"unknown kind"}
     assert "'stdit9'; known: stdit," in report.table()
 
