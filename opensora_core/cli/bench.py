@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from ..errors import InvalidInputError, MissingDependencyError
 from .options import Argument, Option, search_current_folder
 from .screen import Screen, columns
 
 PATTERN = Argument(metavar="GLOB", help="Such as 'attention/*', or an op's name; `opensora bench list` shows all.")
-FORMATS = {".csv": "csv_text", ".md": "markdown"}
+FORMATS = {  # suffix -> (module, function)
+    ".csv": ("report_table", "csv_text"),
+    ".md": ("report_table", "markdown"),
+    ".html": ("report_html", "html"),
+}
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,18 @@ def run(
     pattern: Annotated[str, PATTERN],
     who: WhoOptions,
     how: HowOptions,
-    output: Annotated[Path | None, Option("--output", "-o", help="File of the results (.json).")] = None,
+    output: Annotated[
+        Path | None, Option("--output", "-o", help="File of the results (.json); a page (.html) lies beside it.")
+    ] = None,
 ) -> int:
     """Time ops by every provider, after each has proved that it is right. Exits with 1 if one was refused.
 
     Example: opensora bench run attention --provider my_pkg:my_attention
     """
-    bench, table = _benchmarks("bench"), _benchmarks("report_table")
+    bench = _benchmarks("bench")
     output = output or bench.default_output(datetime.now())
+    if output.suffix != ".json":
+        raise InvalidInputError(f"--output {output}: results are a .json file; `opensora bench report` makes others")
     for name in _split(who.provider) + _split(who.backend):
         search_current_folder(name)
     asked = bench.Asked(
@@ -101,8 +108,10 @@ def run(
     except KeyboardInterrupt:
         screen.say(f"results so far are kept: opensora bench report {output}.partial")
         raise
-    _show(screen, document, table.terminal(document))
-    screen.say(f"wrote {output}")
+    _show(screen, document)
+    page = output.with_suffix(".html")
+    _write(document, page)
+    screen.say(f"wrote {output} and {page}")
     return 1 if bench.failures(document) else 0
 
 
@@ -128,23 +137,20 @@ def report(
     screen: Screen,
     results: Annotated[Path, Argument(metavar="FILE", help="Results of a run, or of an interrupted one (.partial).")],
     output: Annotated[
-        Path | None, Option("--output", "-o", help="Write .csv or .md instead of showing a table.")
+        Path | None, Option("--output", "-o", help="Write .html, .md or .csv instead of showing a table.")
     ] = None,
 ) -> None:
     """Show the results of a run, or write them in another form.
 
     Example: opensora bench report bench.json -o bench.md
     """
-    from ..serialization.atomic import atomic_file
-
-    document, table = _benchmarks("results").load(results), _benchmarks("report_table")
+    document = _benchmarks("results").load(results)
     if output is None:
-        _show(screen, document, table.terminal(document))
+        _show(screen, document)
         return
     if output.suffix not in FORMATS:
         raise InvalidInputError(f"--output {output}: {output.suffix!r} is not one of {', '.join(FORMATS)}")
-    with atomic_file(output) as temporary:
-        temporary.write_text(getattr(table, FORMATS[output.suffix])(document), "utf-8")
+    _write(document, output)
     screen.result({"output": str(output)}, f"wrote {output}")
 
 
@@ -188,14 +194,23 @@ def _split(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _show(screen: Screen, document: Any, table: Any) -> None:
+def _write(document: Any, output: Path) -> None:
+    """The results in the form that the suffix names."""
+    from ..serialization.atomic import atomic_file
+
+    module, function = FORMATS[output.suffix]
+    with atomic_file(output) as temporary:
+        temporary.write_text(getattr(_benchmarks(module), function)(document), "utf-8")
+
+
+def _show(screen: Screen, document: Any) -> None:
     """The document, or its table as wide as the terminal."""
     if screen.json:
         screen.result(document)
         return
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, width=None if typer.get_text_stream("stdout").isatty() else 140)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
     with console.capture() as captured:
-        console.print(table)
-    typer.echo(captured.get().rstrip())
+        console.print(_benchmarks("report_table").terminal(document))
+    sys.stdout.write(captured.get())

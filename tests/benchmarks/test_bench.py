@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from opensora_benchmarks import bench, roofline
 from opensora_benchmarks.compare import compare, interval, verdict
+from opensora_benchmarks.report_html import html
 from opensora_benchmarks.report_table import csv_text, duration, markdown
 from opensora_benchmarks.results import SCHEMA, Journal, load
 from opensora_benchmarks.roofline import Roofline
@@ -193,6 +196,29 @@ def test_reports_tell_times_and_refusals(tmp_path):
     assert (duration(2.5), duration(3e-6), duration(1e-10)) == ("2.5 s", "3 us", "0.1 ns")
 
 
+def test_the_page_needs_nothing_else_and_trusts_no_name(tmp_path):
+    a = written(tmp_path, "a", [0.001, 0.0011, 0.004], row={"provider": "<b>mine</b>"})
+    assert opensora("report", a, "-o", tmp_path / "a.html").exit_code == 0
+    page = (tmp_path / "a.html").read_text()
+    assert "&lt;b&gt;mine&lt;/b&gt;" in page
+    assert "<b>" not in page
+    assert "http" not in page
+    assert 'data-key="0.0011"' in page
+    assert "FAIL: its error is 1" in page
+    plot, ticks = (ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    (dot,) = plot.iter("circle")
+    assert 0 < float(dot.get("cx")) < 860
+    assert 0 < float(dot.get("cy")) < 380
+    assert next(ticks.iter("path")).get("d").count("M") == 3
+
+
+def test_without_times_there_is_a_page_without_a_plot():
+    found = document([0.001, 0.0011])
+    del found["results"][0]
+    assert "<svg" not in html(found)
+    assert "its error is 1" in html(found)
+
+
 # ---------------------------------------------------------------------- the command line
 
 
@@ -213,6 +239,7 @@ def test_a_function_of_ones_own_is_timed_beside_a_backend(fast, monkeypatch):
     arguments = ("run", "gated_residual/tokens-prime", "--quick", "--warm", "--budget", "0.2", "--seed", "0")
     good = opensora(*arguments, "--provider", "mine_for_bench:right", "--backend", "numpy", "-o", "good.json")
     assert good.exit_code == 0, good.output
+    assert "mine_for_bench:right" in (fast / "good.html").read_text()
     rows = load(fast / "good.json")["results"]
     assert [(row["provider"], row["status"]) for row in rows] == [("numpy", "ok"), ("mine_for_bench:right", "ok")]
     assert len({row["inputs"] for row in rows}) == 1
@@ -248,6 +275,7 @@ def test_a_run_that_is_stopped_says_where_its_rows_are(fast, monkeypatch):
         (("run", "gelu", "--arrays", "lists"), 2, "arrays 'lists' is not one of"),
         (("run", "gelu", "--backend", "numpy", "--device", "cuda:0"), 2, "cuda:0"),
         (("run", "gelu", "--backend", "numpy", "-o", "absent/r.json"), 2, "a folder that exists"),
+        (("run", "gelu", "--backend", "numpy", "-o", "r.html"), 2, "results are a .json file"),
         (("report", "absent.json"), 2, "absent.json: No such file"),
     ],
 )
