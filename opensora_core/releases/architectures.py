@@ -16,6 +16,11 @@ from ..dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
 from ..errors import WeightsError
 from ..nn.init import RandomInit
 from ..serialization.names import show
+from ..text import shapes as text
+from ..text.clip import CLIPText
+from ..text.clip_config import CLIPTextConfig
+from ..text.t5 import T5Encoder
+from ..text.t5_config import T5Config
 from ..vae import shapes as vae
 from ..vae.causal3d import HunyuanVAE, HunyuanVAEConfig
 from ..vae.image import AutoencoderKL, AutoencoderKLConfig, modern_names
@@ -88,6 +93,15 @@ ARCHITECTURES = (
     Architecture(
         "TwoStageVAE", "v1.2", "autoencoder", "temporal_vae.encoder.conv_in.conv.weight",
         vae.two_stage, TwoStageConfig, TwoStageVAE.create,
+    ),
+    Architecture(
+        "T5Encoder", "v1.0 to v2.0", "text encoder", "encoder.block.0.layer.1.DenseReluDense.wi_0.weight",
+        text.t5, T5Config, T5Encoder.create, rename=text.t5_weights,
+    ),
+    Architecture(
+        "CLIPText", "v2.0", "text encoder", "text_model.encoder.layers.0.self_attn.q_proj.weight",
+        text.clip, CLIPTextConfig, CLIPText.create, rename=text.clip_weights,
+        buffers=("text_model.embeddings.position_ids",),
     ),
     Architecture(
         "MMDiT, Flux layout", "v2.0", "denoiser", "double_blocks.0.img_attn.qkv.weight",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from ..checks import whole
 from ..errors import InvalidInputError
@@ -32,15 +30,3 @@ class CLIPTextConfig:
             raise InvalidInputError(
                 f"hidden_size={self.hidden_size} must be a multiple of num_attention_heads={self.num_attention_heads}"
             )
-
-    @classmethod
-    def from_published(cls, config: Mapping[str, Any]) -> CLIPTextConfig:
-        """From the `config.json` beside published weights, of the text model alone or of both models.
-
-        Raises InvalidInputError for models with another activation or norm.
-        """
-        text = config.get("text_config", config)
-        for name, value in {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}.items():
-            if text.get(name, value) != value:
-                raise InvalidInputError(f"{name}={text[name]!r} is not that of OpenAI's CLIP; expected {value!r}")
-        return cls(**{field.name: text[field.name] for field in fields(cls) if field.name in text})

@@ -96,7 +96,7 @@ def t5_prompts(ops: Ops, folder: str | Path, release: str, *, cache: ArrayCache 
     """T5 as a release of Open-Sora ("v1.0" to "v1.3", "v2.0") gives it prompts; weights and tokenizer from a folder.
 
     v1 cleans prompts and hides the padding; v2.0 does neither. The weights stay in their file (see `StreamedT5`).
-    Errors as in `load_t5` and `open_tokenizer`.
+    Errors as in `open_t5` and `open_tokenizer`.
     """
     length = T5_LENGTHS[one_of("release", release, list(T5_LENGTHS))]
     encoder, is_v1 = open_t5(folder), release != "v2.0"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from ..checks import whole
 from ..errors import InvalidInputError
@@ -35,15 +33,3 @@ class T5Config:
                 f"relative_attention_num_buckets={buckets} must be a multiple of 4 and "
                 f"relative_attention_max_distance={farthest} more than a fourth of it"
             )
-
-    @classmethod
-    def from_published(cls, config: Mapping[str, Any]) -> T5Config:
-        """From the `config.json` beside published weights; what it says of training and decoding does not matter here.
-
-        Raises InvalidInputError for other architectures, such as the first T5, whose perceptron is not gated.
-        """
-        published = {"model_type": "t5", "feed_forward_proj": "gated-gelu", "layer_norm_epsilon": 1e-6}
-        for name, value in published.items():
-            if config.get(name, value) != value:
-                raise InvalidInputError(f"{name}={config[name]!r} is not that of T5 v1.1; expected {value!r}")
-        return cls(**{field.name: config[field.name] for field in fields(cls) if field.name in config})

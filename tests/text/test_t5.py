@@ -19,9 +19,11 @@ from opensora_core.errors import InvalidInputError, WeightsError
 from opensora_core.module import num_parameters, state_dict, to_backend
 from opensora_core.nn.init import RandomInit, ShapeInit
 from opensora_core.registry import get_backend
+from opensora_core.releases.discovery import find_parts
 from opensora_core.serialization.folder import save_folder
 from opensora_core.serialization.state import fill
-from opensora_core.text.published import T5_ALIAS, load_t5, open_t5, t5_weights
+from opensora_core.text.published import load_clip, load_t5, open_t5
+from opensora_core.text.shapes import T5_ALIAS, t5_weights
 from opensora_core.text.t5 import T5Encoder
 from opensora_core.text.t5_config import T5Config
 from opensora_core.text.t5_positions import position_buckets
@@ -123,12 +125,16 @@ def test_read_from_its_file_the_encoder_holds_one_block_at_a_time(tmp_path, back
     assert peak < 4 * num_parameters(loaded) / 2
 
 
-def test_other_architectures_are_refused():
-    with pytest.raises(InvalidInputError, match=r"feed_forward_proj='relu' is not that of T5 v1\.1"):
-        T5Config.from_published({"model_type": "t5", "feed_forward_proj": "relu"})
+def test_other_architectures_are_refused(tmp_path):
+    gated = "DenseReluDense.wi_0"
+    first = {name.replace(gated, "DenseReluDense.wi"): array for name, array in weights(official_t5()).items()}
+    save_folder(tmp_path / "first", {}, {name: array for name, array in first.items() if ".wi_1." not in name})
+    with pytest.raises(WeightsError, match="no model that is known here"):
+        open_t5(tmp_path / "first")
+    with pytest.raises(WeightsError, match=r"holds the weights of T5Encoder; expected those of CLIP's text model"):
+        load_clip(get_backend("numpy", device="cpu"), save(tmp_path / "t5"))
     with pytest.raises(InvalidInputError, match="relative_attention_num_buckets=6"):
         T5Config(relative_attention_num_buckets=6)
-    assert T5Config.from_published({"num_layers": 2, "dropout_rate": 0.1}) == T5Config(num_layers=2)
 
 
 def test_random_weights_run_in_half_precision():
@@ -137,3 +143,16 @@ def test_random_weights_run_in_half_precision():
     features = model(ops, IDS, MASK)
     assert ops.dtype_name(features) == "bfloat16"
     assert np.isfinite(features.astype(np.float32)).all()
+
+
+def test_published_text_models_are_found_with_their_shape(tmp_path):
+    (tmp_path / "google").mkdir()
+    save(tmp_path / "google" / "t5-v1_1-xxl")
+    (part,) = find_parts(tmp_path)
+    told = part.describe()
+    assert (told["architecture"], told["part"], told["release"]) == ("T5Encoder", "text encoder", "v1.0 to v2.0")
+    assert told["config"] == {**SMALL_T5}
+    assert told["parameters"] == num_parameters(T5Encoder.create(SMALL, ShapeInit()))
+    (tmp_path / "google" / "t5-v1_1-xxl" / "config.json").unlink()
+    told = find_parts(tmp_path)[0].describe()["config"]
+    assert told == {**SMALL_T5, "relative_attention_max_distance": 128}, "which shapes do not tell"

@@ -1,0 +1,62 @@
+"""Published text models by the names and shapes of their weights: configurations, and which weights are theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Shapes = Mapping[str, tuple[int, ...]]
+Values = dict[str, Any]
+
+T5_SHARED = "shared.weight"
+T5_ALIAS = "encoder.embed_tokens.weight"  # the same table, under the name by which the encoder uses it
+T5_DECODER = ("decoder.", "lm_head.")
+CLIP_PREFIX = "text_model."
+CLIP_HEAD = 64  # channels of an attention head in all of OpenAI's models
+
+
+def t5(shapes: Shapes) -> Values:
+    """The encoder of T5 v1.1, of a file that may hold the decoder too."""
+    own = t5_weights(shapes)
+    attention = "encoder.block.0.layer.0.SelfAttention"
+    buckets, heads = own[f"{attention}.relative_attention_bias.weight"]
+    vocabulary, width = own[T5_SHARED]
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": own[f"{attention}.q.weight"][0] // heads,
+        "d_ff": own["encoder.block.0.layer.1.DenseReluDense.wo.weight"][1],
+        "num_layers": _count(own, "encoder.block."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+    }
+
+
+def clip(shapes: Shapes) -> Values:
+    """CLIP's text model, of a file that may hold the image model too."""
+    vocabulary, width = shapes[f"{CLIP_PREFIX}embeddings.token_embedding.weight"]
+    layers = f"{CLIP_PREFIX}encoder.layers."
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes[f"{layers}0.mlp.fc1.weight"][0],
+        "num_hidden_layers": _count(shapes, layers),
+        "num_attention_heads": max(1, width // CLIP_HEAD),
+        "max_position_embeddings": shapes[f"{CLIP_PREFIX}embeddings.position_embedding.weight"][0],
+    }
+
+
+def t5_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the encoder, the table of tokens once."""
+    own = {name: array for name, array in weights.items() if not name.startswith(T5_DECODER)}
+    table = own.pop(T5_ALIAS, None)
+    return own if table is None else {T5_SHARED: table, **own}
+
+
+def clip_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the text model."""
+    return {name: array for name, array in weights.items() if name.startswith(CLIP_PREFIX)}
+
+
+def _count(shapes: Shapes, prefix: str) -> int:
+    return len({name.removeprefix(prefix).partition(".")[0] for name in shapes if name.startswith(prefix)})
