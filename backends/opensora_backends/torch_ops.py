@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -12,14 +12,16 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from opensora_core.errors import InvalidInputError
-from opensora_core.ops import HALF, Array, Axis, DType, Function, Ops
+from opensora_core.ops import Array, Axis, DType, Function, Ops
+
+from .torch_fused import TorchFused
 
 
 def _torch_dtype(dtype: DType) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) else getattr(torch, str(np.dtype(dtype)) if dtype is bool else dtype)
 
 
-class TorchOps(Ops):
+class TorchOps(TorchFused):
     """Arrays are torch.Tensor on one device."""
 
     name = "torch"
@@ -153,59 +155,6 @@ class TorchOps(Ops):
 
     def stop_gradient(self, x: Array) -> Array:
         return x.detach()
-
-    # ------------------------------------------------------------------ fused ops torch has kernels for
-
-    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        return F.linear(x, weight, bias)
-
-    def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
-        if approximate == "none" and self.device == "cpu":  # whose vectorized erf errs three times what this one does
-            return super().gelu(x, approximate)
-        return F.gelu(x, approximate=approximate)
-
-    def silu(self, x: Array) -> Array:
-        return F.silu(x)
-
-    def layer_norm(self, x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6) -> Array:
-        if self.device != "cpu" or self.dtype_name(x) not in HALF:
-            return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
-        # The CPU's half-precision kernel takes x/σ - μ/σ: a constant row of 2e4 comes out as 0.8 instead of 0.
-        weight, bias = (None if w is None else self.widen(w) for w in (weight, bias))
-        return self.astype(F.layer_norm(self.widen(x), x.shape[-1:], weight, bias, eps), x.dtype)
-
-    def group_norm(
-        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
-    ) -> Array:
-        if weight is None and bias is not None:  # the native backward fails: "tensor does not have a device"
-            return super().group_norm(x, groups, weight, bias, eps)
-        return F.group_norm(x, groups, weight, bias, eps)
-
-    def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
-        if not x.dtype == branch.dtype == gate.dtype:
-            return super().gated_residual(x, branch, gate)
-        return torch.addcmul(x, gate, branch)
-
-    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
-        # The backward of the CPU half-precision kernel is 5-9x slower than matmul-softmax-matmul on short sequences.
-        if self.device == "cpu" and torch.is_grad_enabled() and q.requires_grad and self.dtype_name(q) in HALF:
-            return super().attention(q, k, v, mask, scale)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-        if mask is None:
-            return out
-        return torch.where(mask.any(-1, keepdim=True), out, 0.0)
-
-    def conv(
-        self,
-        x: Array,
-        weight: Array,
-        bias: Array | None = None,
-        stride: Sequence[int] | None = None,
-        padding: Sequence[int] | None = None,
-    ) -> Array:
-        n = x.ndim - 2
-        native = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
-        return native(x, weight, bias, tuple(stride or (1,) * n), tuple(padding or (0,) * n))
 
     # ------------------------------------------------------------------ fused programs
 

@@ -1,0 +1,114 @@
+"""The fused ops that Torch has kernels for, or does in fewer passes over memory than their compositions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from opensora_core.ops import HALF, Array, Ops
+
+SHORT = (
+    64  # up to so many keys, gradients through matmul-softmax-matmul are faster on the CPU than through a fused kernel
+)
+
+
+class TorchFused(Ops):
+    """What `TorchOps` overrides of the upper tier."""
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        return F.linear(x, weight, bias)
+
+    def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
+        if approximate == "none" and self.device == "cpu":  # whose vectorized erf errs three times what this one does
+            return super().gelu(x, approximate)
+        return F.gelu(x, approximate=approximate)
+
+    def silu(self, x: Array) -> Array:
+        return F.silu(x)
+
+    def layer_norm(self, x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6) -> Array:
+        if self.device != "cpu" or self.dtype_name(x) not in HALF:
+            return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+        # The CPU's half-precision kernel takes x/σ - μ/σ: a constant row of 2e4 comes out as 0.8 instead of 0.
+        weight, bias = (None if w is None else self.widen(w) for w in (weight, bias))
+        return self.astype(F.layer_norm(self.widen(x), x.shape[-1:], weight, bias, eps), x.dtype)
+
+    def group_norm(
+        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
+    ) -> Array:
+        if weight is None and bias is not None:  # the native backward fails: "tensor does not have a device"
+            return super().group_norm(x, groups, weight, bias, eps)
+        return F.group_norm(x, groups, weight, bias, eps)
+
+    def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
+        if not x.dtype == branch.dtype == gate.dtype:
+            return super().gated_residual(x, branch, gate)
+        return torch.addcmul(x, gate, branch)
+
+    def softmax(self, x: Array, axis: int = -1) -> Array:
+        return torch.softmax(x, axis)
+
+    def rotary(self, x: Array, cos: Array, sin: Array) -> Array:
+        if torch.compiler.is_compiling():  # which makes no kernels of complex numbers
+            return super().rotary(x, cos, sin)
+        w = self.widen(x)
+        turns = torch.complex(self.astype(cos, w.dtype), self.astype(sin, w.dtype))
+        return self.astype(torch.view_as_real(_pairs(w) * turns).flatten(-2), x.dtype)
+
+    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
+        learns = torch.is_grad_enabled() and q.requires_grad
+        if self.device == "cpu" and learns and (self.dtype_name(q) in HALF or k.shape[-2] <= SHORT):
+            return super().attention(q, k, v, mask, scale)
+        if mask is None and q.ndim > 4 and q.shape[:-2] == k.shape[:-2]:  # the kernels take four axes
+            rows = (x.flatten(0, -4) for x in (q, k, v))
+            return F.scaled_dot_product_attention(*rows, None, scale=scale).unflatten(0, q.shape[:-3])
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+        if mask is None:
+            return out
+        return torch.where(mask.any(-1, keepdim=True), out, 0.0)
+
+    def conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: Sequence[int] | None = None,
+        padding: Sequence[int] | None = None,
+    ) -> Array:
+        n = x.ndim - 2
+        native = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
+        return native(x, weight, bias, tuple(stride or (1,) * n), tuple(padding or (0,) * n))
+
+    def adamw_step(
+        self,
+        param: Array,
+        grad: Array,
+        mean: Array,
+        square: Array,
+        step: int,
+        rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        factor: Array | None = None,
+    ) -> tuple[Array, Array, Array]:
+        beta1, beta2 = betas
+        p, g = self.widen(param), self.widen(grad)
+        g = g if factor is None else g * factor
+        mean = (mean * beta1).add_(g, alpha=1 - beta1)  # in place only what is new here
+        square = (square * beta2).addcmul_(g, g, value=1 - beta2)
+        root = torch.sqrt(square)
+        spread = (root * (1 - beta2**step) ** -0.5).add_(eps)
+        p = p * (1 - rate * weight_decay) if weight_decay else p
+        p = torch.addcdiv(p, mean, spread, value=-rate / (1 - beta1**step))
+        return self.astype(p, param.dtype), mean, square
+
+
+def _pairs(x: torch.Tensor) -> torch.Tensor:
+    """Channels (2k, 2k+1) of the last axis as complex numbers; a copy if they lie in memory otherwise."""
+    pairs = x.unflatten(-1, (-1, 2))
+    aligned = x.stride(-1) == 1 and not any(n % 2 for n in (*x.stride()[:-1], x.storage_offset()))
+    return torch.view_as_complex(pairs if aligned else pairs.contiguous())
