@@ -1,4 +1,4 @@
-"""Rectified flow as Open-Sora v1.3 samples it, from text alone or from text and given frames."""
+"""Rectified flow of Open-Sora v1.3, from text alone or from text and given frames."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from ..ops import Array, Ops
+from .frame_mean import frame_mean
 from .guidance import restore_deviation, three_way
 from .rectified_flow import add_noise
 from .stepping import Noise, Predict, Step
 from .timesteps import NUM_TIMESTEPS
 
 LATENT_FRAMES = 4  # frames to a latent frame of the autoencoder of v1.3, but for the first
+DROPS = (0.85, 0.05, 0.05, 0.05)  # of training samples: keep all, frames alone, text alone, nothing
 
 
 def resolution_ratio_v13(
@@ -46,6 +49,30 @@ class Given(NamedTuple):
     latents: Array
     mask: Array  # like the latents, 1 where given
     noise: Noise
+
+
+def drop_condition(rng: np.random.Generator) -> tuple[bool, bool]:
+    """Whether a training sample keeps its text, and its given frames: mostly both, now and then one, or neither."""
+    kept = rng.choice(4, p=DROPS)
+    return kept in (0, 2), kept in (0, 1)
+
+
+def conditioned_loss(
+    ops: Ops, velocity: Array, x0: Array, noise: Array, given: NDArray[np.bool_], given_weight: float = 1.0
+) -> Array:
+    """Mean squared error to the target x0 - noise, per sample [B], in which given frames count less, or more.
+
+    given [B, T]: frames that the model was given. given_weight: of them; the others are weighted so that all weights
+    of a sample sum to T. Raises InvalidInputError where that cannot be.
+    """
+    T, count = given.shape[1], given.sum(axis=1, keepdims=True)
+    most = T / max(int(count.max()), 1)
+    if not 0 <= given_weight <= most:
+        raise InvalidInputError(f"given_weight={given_weight} must lie in 0 to {most:g}, T over the given frames")
+    rest = (T - count * given_weight) / np.maximum(T - count, 1)
+    weights = np.where(count == T, 1.0, np.where(given, given_weight, rest)).reshape(-1, 1, T, 1, 1)
+    error = velocity - (x0 - noise)
+    return frame_mean(ops, error * error * ops.asarray(weights, error.dtype), None)
 
 
 def text_flow(

@@ -1,4 +1,4 @@
-"""Rectified flow as Open-Sora v2.0 samples it: time falls from 1, noise, to 0, data; the velocity points to noise."""
+"""Rectified flow of Open-Sora v2.0: time falls from 1, noise, to 0, data; the velocity points to noise."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..derived import mean
 from ..errors import InvalidInputError
 from ..ops import Array, Ops
 from .guidance import three_way
 from .stepping import Predict, Step
+
+LEAST_NOISE = 1e-5  # σ of training: what of the noise is left in data
 
 
 def shift_v2(tokens_per_frame: int, num_frames: int) -> float:
@@ -28,6 +34,27 @@ def times_v2(num_steps: int, shift: float | None = None) -> list[float]:
         raise InvalidInputError(f"num_steps={num_steps} must be at least 1")
     times = [1 - i / num_steps for i in range(num_steps + 1)]
     return times if shift is None else [shift * t / (1 + (shift - 1) * t) for t in times]
+
+
+def training_times_v2(rng: np.random.Generator, batch: int, shift: float = 1.0) -> NDArray[np.float32]:
+    """Random times [B] of a batch, the sigmoid of N(0, 1), shifted as in `times_v2`."""
+    t = 1.0 / (1.0 + np.exp(-rng.standard_normal(batch)))
+    return np.asarray(shift * t / (1 + (shift - 1) * t), np.float32)
+
+
+def add_noise_v2(ops: Ops, x0: Array, noise: Array, t: Array) -> Array:
+    """x_t = (1 - t) x0 + (1 - (1 - σ)(1 - t)) noise with σ = 1e-5: data keeps a trace of noise; t [B] in 0 to 1.
+
+    x0 and noise: latents [B, C, T, H, W], packed or not.
+    """
+    u = ops.reshape(t, (-1,) + (1,) * (x0.ndim - 1))
+    return (1.0 - u) * x0 + (1.0 - (1.0 - LEAST_NOISE) * (1.0 - u)) * noise
+
+
+def flow_loss_v2(ops: Ops, velocity: Array, x0: Array, noise: Array) -> Array:
+    """Mean squared error to the target (1 - σ) noise - x0, per sample [B]; shapes as for `add_noise_v2`."""
+    error = velocity - ((1.0 - LEAST_NOISE) * noise - x0)
+    return mean(ops, error * error, axis=tuple(range(1, x0.ndim)))
 
 
 def distilled_flow(ops: Ops, predict: Predict, x: Array, times: Sequence[float]) -> Iterator[Step]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import number
 from ..errors import InvalidInputError
 
 NUM_TIMESTEPS = 1000
@@ -49,9 +50,18 @@ def sampling_timesteps(num_steps: int, *, ratio: float | None = None, discrete: 
 
 
 def training_timesteps(
-    rng: np.random.Generator, batch: int, *, method: str = "logit-normal", ratio: float | None = None
+    rng: np.random.Generator,
+    batch: int,
+    *,
+    method: str = "logit-normal",
+    ratio: float | None = None,
+    uniform_over_threshold: float | None = None,
 ) -> NDArray[np.float32]:
-    """Random times [B] of a batch: "discrete" integers, "uniform", or "logit-normal" (sigmoid of N(0, 1))."""
+    """Random times [B] of a batch: "discrete" integers, "uniform", or "logit-normal" (sigmoid of N(0, 1)).
+
+    ratio: of `shift_timesteps`. uniform_over_threshold: a share u of the path; times beyond it are drawn again, evenly
+    between it and noise (v1.3, videos).
+    """
     if method == "discrete":
         t = rng.integers(0, NUM_TIMESTEPS, batch).astype(np.float64)
     elif method == "uniform":
@@ -60,4 +70,8 @@ def training_timesteps(
         t = NUM_TIMESTEPS / (1 + np.exp(-rng.standard_normal(batch)))
     else:
         raise InvalidInputError(f"timestep sampling {method!r} is not discrete, uniform or logit-normal")
-    return np.asarray(t if ratio is None else shift_timesteps(t, ratio), np.float32)
+    t = t if ratio is None else shift_timesteps(t, ratio)
+    if uniform_over_threshold is not None:
+        least = number("uniform_over_threshold", uniform_over_threshold, 0, 1) * NUM_TIMESTEPS
+        t = np.where(t > least, rng.uniform(least, NUM_TIMESTEPS, batch), t)
+    return np.asarray(t, np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conditioning.given_frames import condition_v2
 from ..dit.mmdit import MMDiT
 from ..dit.mmdit_layers import pack, places_of
 from ..ops import Array, Ops
@@ -42,7 +43,7 @@ def v2_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
         grid = (T, H // 2, W // 2)
         times = times_v2(args["n"], shift_v2(grid[1] * grid[2], T))
         seen: list[NDArray[Any]] = []
-        predict = _predictor(ops, model, inputs, grid, seen)
+        predict = _predictor(ops, model, args["cond"], inputs, grid, seen)
         x = pack(ops, bring(ops, inputs["z"]))
         for step in _sample(ops, predict, x, times, args, grid):
             x = step.latents
@@ -68,11 +69,14 @@ def _sample(
     return image_text_flow(ops, predict, x, times, texts, [ops.asarray(row, x.dtype) for row in tokens])
 
 
-def _predictor(ops: Ops, model: MMDiT, inputs: Inputs, grid: tuple[int, int, int], seen: list[NDArray[Any]]) -> Predict:
+def _predictor(
+    ops: Ops, model: MMDiT, kind: str, inputs: Inputs, grid: tuple[int, int, int], seen: list[NDArray[Any]]
+) -> Predict:
     """The model with its text, and given frames in all rows but the last of three."""
     txt, vec = bring(ops, inputs["txt"]), bring(ops, inputs["y_vec"])
-    if "masks" in inputs:
-        cond = pack(ops, ops.concat([bring(ops, inputs["masks"]), bring(ops, inputs["masked_ref"])], axis=1))
+    if kind != "distill":
+        references = [bring(ops, inputs[name]) for name in ("ref0", "ref1") if name in inputs]
+        cond = pack(ops, condition_v2(ops, kind, [references], inputs["z"].shape).channels(ops))
         cond = ops.concat([cond, cond, cond * 0.0], axis=0)
     else:
         cond = ops.full((1, grid[0] * grid[1] * grid[2], model.config.cond_channels), 0.0, txt.dtype)
