@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import InvalidInputError
 from ..serialization.atomic import atomic_file, naming_a_full_disk
 
 LOG = "log.jsonl"
@@ -33,6 +34,15 @@ def append(folder: Path, record: Mapping[str, Any]) -> None:
     path = folder / LOG
     with naming_a_full_disk(path), path.open("a") as log:
         log.write(json.dumps(record) + "\n")
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """What the log says of each step, in order; InvalidInputError if there is no log."""
+    try:
+        lines = (folder / LOG).read_text().splitlines()
+    except OSError as error:
+        raise InvalidInputError(f"{folder} holds no training run: {LOG} cannot be read ({error.strerror})") from error
+    return [json.loads(line) for line in lines if _step_of(line)]
 
 
 def shorten(folder: Path, step: int) -> None:
