@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import Argument, ModelOptions, Option, SamplingOptions, SavingOptions, SizeOptions
+from .options import AnyModelOptions, Argument, Option, SamplingOptions, SavingOptions, SizeOptions
 from .saving import check_paths, plan, refuse_same
 from .screen import Screen
 from .threads import limit_threads
 
 if TYPE_CHECKING:
-    from ..pipelines.opensora import OpenSora
+    from ..pipelines.video_model import VideoModel
 
 Words = Annotated[str, Argument(metavar="PROMPT", help="What happens in the video.")]
 
@@ -23,7 +23,7 @@ def generate(
     saving: SavingOptions,
     size: SizeOptions,
     sampling: SamplingOptions,
-    model: ModelOptions,
+    model: AnyModelOptions,
 ) -> None:
     """Make a video of what PROMPT says.
 
@@ -40,7 +40,7 @@ def animate(
     saving: SavingOptions,
     size: SizeOptions,
     sampling: SamplingOptions,
-    model: ModelOptions,
+    model: AnyModelOptions,
     prompt: Words = "",
 ) -> None:
     """Make a video that begins with IMAGE, scaled and cropped to the video's size.
@@ -62,7 +62,7 @@ def extend(
     ],
     saving: SavingOptions,
     sampling: SamplingOptions,
-    model: ModelOptions,
+    model: AnyModelOptions,
     prompt: Words = "",
     num_frames: Annotated[int, Option(min=1, help="How many new frames.", rich_help_panel="Video")] = 16,
     condition_frames: Annotated[
@@ -92,12 +92,12 @@ def extend(
     _make(screen, model, saving, prompt, video=clip, **settings)
 
 
-def _make(screen: Screen, options: ModelOptions, saving: SavingOptions, prompt: str, **settings: Any) -> None:
-    from ..pipelines.request import OPTIONS, Request
+def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, prompt: str, **settings: Any) -> None:
+    from ..pipelines.request import OPTIONS
 
     start = time.perf_counter()
     model = options.load(screen)
-    request = Request.create(model.config, **{name: settings.get(name) for name in OPTIONS})
+    request = model.request(**{name: settings.get(name) for name in OPTIONS})
     target = plan(saving, request)
     loaded = time.perf_counter()
     video = _generate(screen, model, prompt, {**settings, "seed": request.seed})
@@ -124,7 +124,7 @@ def _make(screen: Screen, options: ModelOptions, saving: SavingOptions, prompt: 
     )
 
 
-def _generate(screen: Screen, model: OpenSora, prompt: str, settings: dict[str, Any]) -> Any:
+def _generate(screen: Screen, model: VideoModel, prompt: str, settings: dict[str, Any]) -> Any:
     from ..pipelines.streaming import Progress
 
     with screen.progress("generating") as advance:

@@ -19,6 +19,8 @@ def info(
 
     Example: opensora info
     """
+    from ..pipelines.storage import is_own
+
     if path is not None and not is_own(path):
         show_published(screen, path)
         return
@@ -43,16 +45,6 @@ def info(
         f"autoencoder: blocks of {'x'.join(map(str, config['codec']['block']))} to "
         f"{config['codec']['latent_channels']} channels",
     )
-
-
-def is_own(path: Path) -> bool:
-    """Whether a path is no published model: a folder of this library, or nothing that is there."""
-    from ..pipelines.storage import FORMAT
-    from ..serialization.folder import load_config
-
-    if not path.is_dir():
-        return not path.exists()
-    return (path / "config.json").exists() and load_config(path).get("format") == FORMAT
 
 
 def show_published(screen: Screen, path: Path) -> None:

@@ -15,6 +15,7 @@ from .screen import Screen
 if TYPE_CHECKING:
     from ..ops import Ops
     from ..pipelines.opensora import OpenSora
+    from ..pipelines.video_model import VideoModel
 
 Argument, Option = typer.Argument, typer.Option
 
@@ -94,6 +95,31 @@ class ModelOptions(ComputeOptions):
         from ..pipelines.opensora import OpenSora
 
         return OpenSora.from_pretrained(self.model, backend=self.ops(screen, self.dtype))
+
+
+@dataclass(frozen=True)
+class AnyModelOptions(ComputeOptions):
+    """Which model, ours or a published one, and on what to compute."""
+
+    model: Annotated[
+        Path | None,
+        Option(
+            "--model",
+            "-m",
+            help="Model folder, or published weights; by default the embedded model.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    parts: Annotated[
+        list[Path] | None,
+        Option("--with", help="Autoencoder or text encoder of published weights (repeat).", rich_help_panel="Model"),
+    ] = None
+
+    def load(self, screen: Screen) -> VideoModel:
+        """Load the model."""
+        from ..pipelines.opensora import OpenSora
+
+        return OpenSora.from_pretrained(self.model, *(self.parts or []), backend=self.ops(screen, self.dtype))
 
 
 @dataclass(frozen=True)

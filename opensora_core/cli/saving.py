@@ -11,7 +11,7 @@ from ..errors import InvalidInputError
 
 if TYPE_CHECKING:
     from ..media.video import Video
-    from ..pipelines.request import Request
+    from ..pipelines.video_model import Wanted
     from .options import SavingOptions
 
 COMFORTABLE = 256  # pixels of the longer side that a person likes to look at
@@ -61,7 +61,7 @@ def check_picture(path: Path, overwrite: bool = True) -> None:
     _try_path(path, overwrite)
 
 
-def plan(saving: SavingOptions, request: Request) -> Target:
+def plan(saving: SavingOptions, request: Wanted) -> Target:
     """Choose the scale, and refuse what the format cannot hold, before anything is computed."""
     import numpy as np
 

@@ -18,6 +18,6 @@ def limit_threads(model: Path | None) -> None:
     """Let a small model (None: the embedded one) be computed by one thread, unless the user chose a number."""
     if "numpy" in sys.modules or any(name in os.environ for name in VARIABLES):
         return
-    weights = [] if model is None else Path(model).glob("*.safetensors")
+    weights = [] if model is None else [model] if model.is_file() else list(model.rglob("*.safetensors"))
     if sum(file.stat().st_size for file in weights) <= SMALL:
         os.environ.update(dict.fromkeys(VARIABLES, "1"))

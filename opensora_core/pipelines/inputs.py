@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from ..text.warning import PromptWarning
 from .components import Components
 from .config import OpenSoraConfig
 from .generation import Prompt, encode_prompt, null_caption
-from .request import Request
+
+if TYPE_CHECKING:
+    from .video_model import Wanted
 
 MAX_PROMPT = 2500  # so that a prompt and a negative one fit into a video file's comment, in any script
 
@@ -76,7 +78,7 @@ def check_frames(pixels: NDArray[Any]) -> None:
         )
 
 
-def beginning(image: Any, video: Video | None, request: Request) -> NDArray[np.uint8]:
+def beginning(image: Any, video: Video | None, request: Wanted) -> NDArray[np.uint8]:
     """Return the frames [T, H, W, 3] that a request's video begins with, possibly none; they must leave it room."""
     if video is None:
         if image is None:

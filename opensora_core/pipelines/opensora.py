@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Self, get_args
+from pathlib import Path
+from typing import Any, Self, cast, get_args
 
-from ..checks import one_of, whole
+from ..checks import one_of
 from ..dit.stdit3 import STDiT3
 from ..errors import CancelledError, InvalidInputError, OpenSoraError, memory_as_limit
 from ..media.video import Video
+from ..ops import Ops
+from . import storage
 from .explainable import Explainable
 from .generation import CheckFinite
-from .inputs import as_video, beginning, read_prompt
+from .inputs import beginning, read_prompt
 from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
+from .video_model import VideoModel
 
 Callback = Callable[["OpenSora", int, float, dict[str, Any]], Any]
 
 
-class OpenSora(Explainable):
+class OpenSora(VideoModel, Explainable):
     """Text, image and clip to video, on one backend.
 
     >>> model = OpenSora.from_pretrained()
@@ -32,6 +36,36 @@ class OpenSora(Explainable):
         device, dtype: see `get_backend`.
         seed: of the random weights.
     """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *parts: str | Path,
+        backend: str | Ops = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> Self:
+        """Load a model: a folder that `save` wrote, published Open-Sora weights, or without a source the embedded one.
+
+        Published weights (v1.0 to v2.0) are a file, a folder, or ORGANISATION/NAME of the Hugging Face hub, and come as
+        a `PublishedOpenSora`, which makes videos by the same methods. parts: where its autoencoder and text encoders
+        are, if not in folders below the source.
+        Raises InvalidInputError if there is nothing there, FileFormatError if it is damaged, WeightsError if the
+        weights do not fit the configuration.
+        """
+        options: dict[str, Any] = {"backend": backend, "device": device, "dtype": dtype}
+        if source is not None:
+            from ..releases.hub import local
+
+            paths = [local(path) for path in (source, *parts)]
+            if not storage.is_own(paths[0]):
+                from ..releases.pipeline import PublishedOpenSora
+
+                return cast(Self, PublishedOpenSora(*paths, **options))
+        if parts and (source is None or paths[0].exists()):
+            raise InvalidInputError(f"{source or 'the embedded model'} holds all its parts; nothing can go with it")
+        return super().from_pretrained(source, **options)
 
     # ------------------------------------------------------------------ generation
 
@@ -46,34 +80,7 @@ class OpenSora(Explainable):
         returning False.
         Raises InvalidInputError, LimitError (not enough memory), NonFiniteError, CancelledError.
         """
-        return _last(self.stream(prompt, **options))
-
-    def generate_from_image(self, image: Any, prompt: str = "", **options: Any) -> Video:
-        """Make a video that begins with an image (path, PIL image or uint8 array [H, W, 3]), which is kept.
-
-        The image is scaled to cover the video's size and cropped around its centre; the size is the model's own unless
-        height and width are given. Other options as for `generate_from_text`.
-        """
-        if image is None:
-            raise InvalidInputError("image=None must be a path, a PIL image or a uint8 array [H, W, 3]")
-        return _last(self.stream(prompt, image=image, **options))
-
-    def extend_video(
-        self, video: Any, prompt: str = "", num_frames: int = 16, condition_frames: int | None = None, **options: Any
-    ) -> Video:
-        """Continue a video (Video, path or uint8 frames) by num_frames new frames; the given frames stay as they are.
-
-        condition_frames: how many of its last frames the model sees, by default 5, or fewer if its window is shorter.
-        Size and fps are the video's own (fps says the rate of frames that have none, by default 8); other options as
-        for `generate_from_text`.
-        """
-        clip = as_video(video, options.get("fps"))
-        total = clip.num_frames + whole("num_frames", num_frames, 1)
-        return _last(self.stream(prompt, video=clip, num_frames=total, condition_frames=condition_frames, **options))
-
-    def generate_custom(self, prompt: str, num_frames: int, height: int, width: int, **options: Any) -> Video:
-        """Make a video of any length, size and aspect ratio; other options as for `generate_from_text`."""
-        return self.generate_from_text(prompt, num_frames=num_frames, height=height, width=width, **options)
+        return super().generate_from_text(prompt, **options)
 
     def stream(
         self,
@@ -98,7 +105,7 @@ class OpenSora(Explainable):
         if video is not None:
             own = {"height": video.height, "width": video.width, "fps": video.fps}
             options = {**own, **{name: value for name, value in options.items() if value is not None}}
-        request = self._request(options)
+        request = self.request(**options)
         text = read_prompt(
             self.ops,
             self._parts,
@@ -171,17 +178,11 @@ class OpenSora(Explainable):
         steps = min(4, self.config.num_inference_steps)  # some with guidance, some without
         self.generate_custom(self.config.vocabulary[0], *shape, num_inference_steps=steps, seed=0)
 
-    def _request(self, options: Mapping[str, Any]) -> Request:
+    def request(self, **options: Any) -> Request:
+        """What a generation with these options makes, defaults filled in; LimitError if it does not fit into memory."""
         request = Request.create(self.config, **options)
         check_memory(peak_bytes(self.config, request, 1, self.ops.dtype), request, available_bytes())
         return request
-
-
-def _last(stream: Iterator[Progress | Video]) -> Video:
-    for item in stream:
-        if isinstance(item, Video):
-            return item
-    raise AssertionError("a stream ends with its video")
 
 
 def _tell(callback: Callback | None, model: OpenSora, progress: Progress) -> None:

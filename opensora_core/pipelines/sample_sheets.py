@@ -24,7 +24,7 @@ class SampleSheets:
     def __init__(self, samples: Samples, model: Callable[[], OpenSora], folder: Path) -> None:
         self.samples, self.folder, self._model = samples, folder, model
         now = model()
-        now._request(samples.sizes)
+        now.request(**samples.sizes)
         for prompt in samples.prompts:
             now.encode_prompt(prompt)
 

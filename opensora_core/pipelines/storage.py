@@ -13,6 +13,8 @@ from ..module import rebuild, state_dict
 from ..nn.init import ShapeInit
 from ..ops import Ops
 from ..serialization.casting import Cast
+from ..serialization.folder import CONFIG, load_config
+from ..serialization.manifest import MANIFEST
 from ..serialization.state import check_state
 from .components import Components
 from .config import OpenSoraConfig
@@ -24,6 +26,15 @@ EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "embedded"
 def header(config: OpenSoraConfig) -> dict[str, Any]:
     """Content of config.json."""
     return {"format": FORMAT, "version": VERSION, "config": config.to_dict()}
+
+
+def is_own(path: Path) -> bool:
+    """Whether a path is no published model: a folder of this library, a damaged one too, or nothing that is there."""
+    if not path.is_dir():
+        return not path.exists()
+    if not (path / CONFIG).exists():
+        return (path / MANIFEST).exists()
+    return "format" in load_config(path)
 
 
 def config_of(header: Mapping[str, Any]) -> OpenSoraConfig:

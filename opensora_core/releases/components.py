@@ -1,0 +1,75 @@
+"""The models of one release on disk, each brought to the backend when its turn comes and let go afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInputError
+from ..module import rebuild, to_backend
+from ..ops import Ops
+from ..vae.image import AutoencoderKL, FrameVAE
+from .discovery import Part, find_parts
+from .loading import fit_published
+from .release import RELEASES, Release
+
+
+class ReleaseFiles:
+    """Where the models of a release are; nothing of them is in memory.
+
+    paths: files and folders that are searched; the first denoiser that is found says which release it is.
+    Raises InvalidInputError where there is no denoiser, or several of one kind of model.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self.searched = ", ".join(str(path) for path in paths)
+        self.parts = [part for path in paths for part in find_parts(path)]
+        denoiser = self._only("denoiser", None)
+        if denoiser is None:
+            found = ", ".join(f"{p.architecture.name} ({p.path})" for p in self.parts)
+            raise InvalidInputError(f"no denoiser was found in {self.searched}, only {found}")
+        self.denoiser = denoiser
+        self.release: Release = RELEASES[denoiser.architecture.release]
+
+    @property
+    def autoencoder(self) -> Part:
+        """The autoencoder whose latents the denoiser makes. InvalidInputError, saying which is wanted, without one."""
+        return self._needed("autoencoder", self.release.autoencoder)
+
+    @property
+    def t5(self) -> Part:
+        """The text encoder T5. InvalidInputError without one."""
+        return self._needed("text encoder", "T5Encoder")
+
+    @property
+    def clip(self) -> Part:
+        """The text model of CLIP. InvalidInputError without one."""
+        return self._needed("text encoder", "CLIPText")
+
+    def _needed(self, kind: str, name: str) -> Part:
+        part = self._only(kind, name)
+        if part is None:
+            raise InvalidInputError(
+                f"Open-Sora {self.release.name} needs the {kind} {name}, which is not in {self.searched}: "
+                "give its file or folder beside the denoiser's"
+            )
+        return part
+
+    def _only(self, kind: str, name: str | None) -> Part | None:
+        found = [p for p in self.parts if p.architecture.part == kind and name in (None, p.architecture.name)]
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"{len(found)} models are {name or kind}: {', '.join(str(p.path) for p in found)}; "
+                "name the one that is meant"
+            )
+        return found[0] if found else None
+
+
+@contextmanager
+def on_backend(part: Part, ops: Ops, dtype: str | None = None) -> Iterator[Any]:
+    """The model of a part on the backend, for as long as the context lasts."""
+    config, shell, weights = fit_published(part.architecture, part.checkpoint)
+    model = to_backend(ops, rebuild(shell, weights), dtype)
+    yield FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model

@@ -1,0 +1,72 @@
+"""What a published release is asked for, and what its sampler works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ops import Array, Ops
+from ..random import normal_batch
+from ..schedulers.stepping import Noise, Step
+
+
+class Text(NamedTuple):
+    """A prompt as the denoiser reads it, on the host.
+
+    features [1, L, C], mask [1, L] of the tokens that count. negative: features and mask that replace the null caption.
+    pooled [1, V] and negative_pooled: of v2.0, the one vector of the whole prompt.
+    """
+
+    features: NDArray[Any]
+    mask: NDArray[np.bool_]
+    negative: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
+    pooled: NDArray[Any] | None = None
+    negative_pooled: NDArray[Any] | None = None
+
+
+class Frames(NamedTuple):
+    """Latent frames that are given: latents [1, C, T, h, w], zero elsewhere, and which ones, booleans [T]."""
+
+    latents: NDArray[np.float32]
+    given: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One clip: its latent shape (C, T, h, w), its size in pixels and frames, and how it is sampled."""
+
+    shape: tuple[int, int, int, int]
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    image_guidance_scale: float = 3.0
+    loop: int = 0
+
+    def start(self, ops: Ops) -> Array:
+        """The noise that sampling begins with, [1, C, T, h, w]."""
+        return ops.asarray(normal_batch(self.seed, f"loop{self.loop}", 1, self.shape), ops.wide_dtype)
+
+    def noise(self, ops: Ops, what: str) -> Noise:
+        """Fresh noise of every step; `what` tells one use from another."""
+
+        def draw(step: int) -> Array:
+            drawn = normal_batch(self.seed, f"loop{self.loop}/{what}{step}", 1, self.shape)
+            return ops.asarray(drawn, ops.wide_dtype)
+
+        return draw
+
+
+class Sampler(Protocol):
+    """Yields the steps of one clip; the latents of the last are the result, [1, C, T, h, w]."""
+
+    def __call__(self, ops: Ops, denoiser: Any, task: Task, text: Text, frames: Frames | None) -> Iterator[Step]:
+        """Denoise from noise to data."""
+        ...
