@@ -118,7 +118,8 @@ def _child(options: argparse.Namespace) -> int:
 
 
 def _paths(site: Path | None) -> None:
-    folders = [str(f) for f in (ROOT, ROOT / "backends", ROOT / "kernels", *([site.resolve()] if site else []))]
+    ours = (ROOT, ROOT / "backends", ROOT / "kernels", ROOT / "benchmarks")
+    folders = [str(f) for f in (*ours, *([site.resolve()] if site else []))]
     sys.path[1:1] = folders  # after the folder of this file
     os.environ["PYTHONPATH"] = os.pathsep.join([*folders, *filter(None, [os.environ.get("PYTHONPATH")])])
 

@@ -67,22 +67,22 @@ def _cases(check: Check, T: int, S: int) -> Iterator[dict[str, Any]]:
     for pattern, length in (("temporal", T), ("spatial", S)):
         flops = 4 * T * S * length * heads * D
         run_ours = lambda o, x, q, k, c, s, p=pattern: o.attention_3d(x, p, q, k, c, s)  # noqa: E731
-        run_torch = lambda t, x, q, k, c, s, p=pattern: _torch_attention_3d(t, x, p, q, k, c, s)  # noqa: E731
+        run_torch = lambda t, x, q, k, c, s, p=pattern: t.attention_3d(x, p, q, k, c, s)  # noqa: E731
         tables = ((D,), (D,), (length, D // 2), (length, D // 2))
         shapes, sdpa = (qkv, *tables), pattern == "spatial"
         yield _case(check, f"attention_3d {pattern}", shapes, run_ours, run_torch, 4 * tokens, flops, sdpa=sdpa)
     cross = ((1, heads, T * S, D), (1, heads, 300, D), (1, heads, 300, D))
     flops = 4 * T * S * 300 * heads * D
-    yield _case(check, "attention cross 300", cross, _ours_attention, _torch_sdpa, 2 * tokens, flops, sdpa=True)
+    yield _case(check, "attention cross 300", cross, _ours_attention, _rival("sdpa"), 2 * tokens, flops, sdpa=True)
     long, wide = (8192, 24) if not check.dry else (8, 2)
     full, size, flops = ((1, wide, long, 128),) * 3, 8 * wide * long * 128, 4 * wide * long**2 * 128
-    yield _case(check, "attention full D=128", full, _ours_attention, _torch_sdpa, size, flops, sdpa=True)
+    yield _case(check, "attention full D=128", full, _ours_attention, _rival("sdpa"), size, flops, sdpa=True)
     rows = ((1, T * S, HIDDEN), (1, 1, HIDDEN), (1, 1, HIDDEN))
-    yield _case(check, "modulate", rows, lambda o, x, a, b: o.modulate(x, a, b), _torch_modulate, 2 * tokens, 0)
+    yield _case(check, "modulate", rows, lambda o, x, a, b: o.modulate(x, a, b), _rival("modulate"), 2 * tokens, 0)
     rows = ((1, T * S, HIDDEN), (1, T * S, HIDDEN), (1, 1, HIDDEN))
     residual = lambda o, x, b, g: o.gated_residual(x, b, g)  # noqa: E731
     yield _case(check, "gated_residual", rows, residual, lambda t, x, b, g: x + g * b, 3 * tokens, 0)
-    yield _case(check, "gelu", ((1, T * S, 4 * HIDDEN),), lambda o, x: o.gelu(x), _torch_gelu, 8 * tokens, 0)
+    yield _case(check, "gelu", ((1, T * S, 4 * HIDDEN),), lambda o, x: o.gelu(x), _rival("gelu"), 8 * tokens, 0)
     linear, flops = ((T * S, HIDDEN), (3 * HIDDEN, HIDDEN)), 6 * T * S * HIDDEN**2
     yield _case(check, "linear qkv", linear, lambda o, x, w: o.linear(x, w), lambda t, x, w: x @ w.T, 4 * tokens, flops)
 
@@ -92,10 +92,11 @@ def _autoencoder_cases(check: Check) -> Iterator[dict[str, Any]]:
     C, *size = (128, 5, 128, 128) if not check.dry else (32, 2, 4, 4)
     voxels = math.prod(size)
     silu = lambda o, x, w, b: o.group_norm_silu(x, 32, w, b)  # noqa: E731
-    yield _case(check, "group_norm_silu", ((1, C, *size), (C,), (C,)), silu, _torch_group_norm_silu, 4 * C * voxels, 0)
+    theirs = lambda t, x, w, b: t.group_norm_silu(x, 32, w, b)  # noqa: E731
+    yield _case(check, "group_norm_silu", ((1, C, *size), (C,), (C,)), silu, theirs, 4 * C * voxels, 0)
     shapes, flops = ((1, C, *size), (C, C, 3, 3, 3)), 54 * C * C * voxels
     ours = lambda o, x, w: o.conv(x, w, padding=(1, 1, 1))  # noqa: E731
-    theirs = lambda t, x, w: t.nn.functional.conv3d(x, w, padding=1)  # noqa: E731
+    theirs = lambda t, x, w: t.conv(x, w, padding=1)  # noqa: E731
     yield _case(check, "conv 3x3x3", shapes, ours, theirs, 4 * C * voxels, flops)
 
 
@@ -144,10 +145,12 @@ def _without_torch(ops: Any) -> Any:
 
 
 def _torch_providers(check: Check, torch: Any, tensors: Any, theirs: Callable[..., Any], sdpa: bool) -> list[Any]:
-    eager = [lambda a=a: theirs(torch, *a) for a in tensors]
+    from opensora_benchmarks import rivals_torch
+
+    eager = [lambda a=a: theirs(rivals_torch, *a) for a in tensors]
     found = [("torch eager", eager, check.torch_graph)]
     if not check.dry:
-        program = torch.compile(lambda *a: theirs(torch, *a), dynamic=False)
+        program = torch.compile(lambda *a: theirs(rivals_torch, *a), dynamic=False)
         found.append(("torch compile", [lambda a=a: program(*a) for a in tensors], check.torch_graph))
     if sdpa and not check.dry:
         from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -156,7 +159,7 @@ def _torch_providers(check: Check, torch: Any, tensors: Any, theirs: Callable[..
 
             def by(a: Any, kind: str = kind) -> Any:
                 with sdpa_kernel(getattr(SDPBackend, kind)):
-                    return theirs(torch, *a)
+                    return theirs(rivals_torch, *a)
 
             found.append((f"torch {kind.lower()}", [lambda a=a, by=by: by(a) for a in tensors], check.torch_graph))
     return found
@@ -166,36 +169,6 @@ def _ours_attention(ops: Any, q: Any, k: Any, v: Any) -> Any:
     return ops.attention(q, k, v)
 
 
-def _torch_sdpa(torch: Any, q: Any, k: Any, v: Any) -> Any:
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v)
-
-
-def _torch_modulate(torch: Any, x: Any, shift: Any, scale: Any) -> Any:
-    return torch.nn.functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
-
-
-def _torch_gelu(torch: Any, x: Any) -> Any:
-    return torch.nn.functional.gelu(x, approximate="tanh")
-
-
-def _torch_group_norm_silu(torch: Any, x: Any, weight: Any, bias: Any) -> Any:
-    return torch.nn.functional.silu(torch.nn.functional.group_norm(x, 32, weight, bias, 1e-6))
-
-
-def _torch_attention_3d(torch: Any, qkv: Any, pattern: str, q_norm: Any, k_norm: Any, cos: Any, sin: Any) -> Any:
-    """As Open-Sora writes it: norm, rope, SDPA, with the permutations around it."""
-    q, k, v = (x.permute((0, 2, 3, 1, 4) if pattern == "temporal" else (0, 1, 3, 2, 4)) for x in qkv.unbind(3))
-    q, k = (_torch_rms(torch, x) * w for x, w in ((q, q_norm), (k, k_norm)))
-    q, k = (_torch_rope(torch, x, cos, sin) for x in (q, k))
-    out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    return out.permute((0, 3, 1, 2, 4) if pattern == "temporal" else (0, 1, 3, 2, 4)).contiguous()
-
-
-def _torch_rms(torch: Any, x: Any) -> Any:
-    wide = x.float()
-    return (wide * torch.rsqrt((wide * wide).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
-
-
-def _torch_rope(torch: Any, x: Any, cos: Any, sin: Any) -> Any:
-    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
-    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2).to(x.dtype)
+def _rival(name: str) -> Callable[..., Any]:
+    """A function of Torch's rivals, the module of which is the first argument."""
+    return lambda rivals, *arrays: getattr(rivals, name)(*arrays)

@@ -12,7 +12,7 @@ from opensora_core.errors import InvalidInputError
 from opensora_core.registry import DTYPES
 
 from .environment import describe_environment
-from .providers import Provider, available, distinct_libraries, open_backend, open_provider
+from .providers import RIVALS, Provider, available, open_backend, open_provider, probes
 from .results import Document, Journal
 from .roofline import Roofline, measure_roofline
 from .runner import Plan, Row, run_case
@@ -69,7 +69,7 @@ def run(asked: Asked, output: Path, tell: Told = lambda done, total, text: None)
     libraries = [p.library for p in providers]
     head = {"environment": describe_environment(libraries, plan.seed), "plan": dataclasses.asdict(plan)}
     tell(0, len(cases), "the roofline of this machine")
-    roofline = measure_roofline(distinct_libraries(providers), plan.dtype)
+    roofline = measure_roofline(probes(providers), plan.dtype)
     journal = Journal(output, {**head, "roofline": dataclasses.asdict(roofline)})
     for number, case in enumerate(cases):
         tell(number, len(cases), case.id)
@@ -85,8 +85,17 @@ def roofline(device: str | None, dtypes: Sequence[str]) -> list[Roofline]:
 
 
 def failures(document: Document) -> list[Row]:
-    """Rows of providers that were refused or raised."""
-    return [row for row in document["results"] if row["status"] in ("fail", "error")]
+    """Rows of providers that were refused, or raised; rivals may raise where they have nothing for a case."""
+    rows = document["results"]
+    return [r for r in rows if r["status"] == "fail" or (r["status"] == "error" and r["provider"] not in RIVALS)]
+
+
+def busy(document: Document) -> str | None:
+    """A warning if other programs kept the processors busy when the run began."""
+    load, processors = document["environment"]["load"], document["environment"]["processors"]
+    if load is None or load[0] <= 0.5 * processors:
+        return None
+    return f"the machine was busy (load {load[0]:g} on {processors} processors): these times tell little"
 
 
 def default_output(now: Any) -> Path:

@@ -137,6 +137,7 @@ def _load(target: str) -> Any:
         ) from error
 
 
-def distinct_libraries(providers: Sequence[Provider]) -> list[Library]:
-    """One library of each kind, of those that are backends' and can so multiply matrices."""
-    return list({p.library.ops.name: p.library for p in providers if hasattr(p.library.ops, "matmul")}.values())
+def probes(providers: Sequence[Provider]) -> list[Library]:
+    """Libraries by which the machine's roofline is measured: one of each kind that has products, at least NumPy."""
+    able = [p.library for p in providers if hasattr(p.library.ops, "matmul") and p.library.module is not None]
+    return list({x.module.__name__: x for x in able}.values()) or [library("numpy")]

@@ -29,9 +29,11 @@ def attention_3d(
     qkv: Any, pattern: str, q_norm: Any, k_norm: Any, cos: Any = None, sin: Any = None, attend: Function = sdpa
 ) -> Any:
     """As Open-Sora writes it: norm, rope and attention with the permutations around them."""
-    q, k, v = (x.permute((0, 2, 3, 1, 4) if pattern == "temporal" else (0, 1, 3, 2, 4)) for x in qkv.unbind(3))
+    order, back = ((0, 2, 3, 1, 4), (0, 3, 1, 2, 4)) if pattern == "temporal" else ((0, 1, 3, 2, 4), (0, 1, 3, 2, 4))
+    q, k, v = (x.permute(order).flatten(0, 1) for x in qkv.unbind(3))  # (B·S, H, T, D) or (B·T, H, S, D)
     q, k = (rms_norm_rotary(x, weight, cos, sin) for x, weight in ((q, q_norm), (k, k_norm)))
-    return attend(q, k, v).permute((0, 3, 1, 2, 4) if pattern == "temporal" else (0, 1, 3, 2, 4)).contiguous()
+    out = attend(q, k, v).unflatten(0, (qkv.shape[0], -1))
+    return out.permute(back).contiguous()
 
 
 def rms_norm_rotary(x: Any, weight: Any, cos: Any, sin: Any) -> Any:
@@ -50,6 +52,11 @@ def rotary(x: Any, cos: Any, sin: Any) -> Any:
 def modulate(x: Any, shift: Any, scale: Any) -> Any:
     """Torch's norm, then the rest."""
     return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+def gelu(x: Any) -> Any:
+    """The tanh form."""
+    return F.gelu(x, approximate="tanh")
 
 
 def group_norm_silu(x: Any, groups: int, weight: Any, bias: Any) -> Any:
@@ -86,7 +93,7 @@ EAGER: dict[str, Function] = {
     "modulate": modulate,
     "gated_residual": lambda x, branch, gate: x + gate * branch,
     "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:], eps=1e-6),
-    "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu": gelu,
     "softmax": lambda x: F.softmax(x, -1),
     "rms_norm_rotary": rms_norm_rotary,
     "group_norm_silu": group_norm_silu,

@@ -108,6 +108,8 @@ def run(
     except KeyboardInterrupt:
         screen.say(f"results so far are kept: opensora bench report {output}.partial")
         raise
+    if warning := bench.busy(document):
+        screen.note(warning)
     _show(screen, document)
     page = output.with_suffix(".html")
     _write(document, page)

@@ -248,6 +248,16 @@ def test_a_function_of_ones_own_is_timed_beside_a_backend(fast, monkeypatch):
     assert "FAIL  mine_for_bench:wrong: its error is" in bad.stdout
 
 
+def test_a_rival_may_lack_a_kernel_and_a_busy_machine_is_told():
+    rows = [
+        {"provider": p, "status": s} for p, s in (("jax", "error"), ("mine", "error"), ("jax", "fail"), ("x", "ok"))
+    ]
+    assert bench.failures({"results": rows}) == rows[1:3]
+    told = {load: bench.busy({"environment": {"load": [load, 0, 0], "processors": 2}}) for load in (0.5, 9.5)}
+    assert told[0.5] is None
+    assert "load 9.5 on 2 processors" in told[9.5]
+
+
 def test_a_run_that_is_stopped_says_where_its_rows_are(fast, monkeypatch):
     def stopped(case, *rest):
         yield {"case": case.id}

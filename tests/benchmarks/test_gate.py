@@ -93,6 +93,14 @@ def test_our_backend_and_the_rivals_pass_the_gate(name):
     assert name in available(None)
 
 
+@pytest.mark.parametrize("name", ["plain-numpy", "torch-eager", "torch-sdpa-flash"])
+def test_rivals_of_attention_3d_pass_the_gate(name):
+    if name.startswith("torch"):
+        require("torch")
+    (case,), provider = select("attention_3d/prime-d72"), open_provider(name, None, "float32", "numpy")
+    gate(Subject(case, "float32", provider.library, provider.function(case), np.random.default_rng(0)))
+
+
 PARTS = ("attention_3d/prime-d72", "conv/prime", "group_norm_silu/prime", "block/stdit3-temporal-embedded")
 PARTS += ("block/stdit3-spatial-embedded", "rms_norm_rotary/heads-image-240p", "gated_residual/tokens-image-240p")
 
