@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from opensora_core.ops import HALF, Array, Ops
+from opensora_core.ops import HALF, NEVER, Array, Ops
 
 SHORT = (
     64  # up to so many keys, gradients through matmul-softmax-matmul are faster on the CPU than through a fused kernel
@@ -59,13 +59,16 @@ class TorchFused(Ops):
         return self.astype(torch.view_as_real(_pairs(w) * turns).flatten(-2), x.dtype)
 
     def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
-        learns = torch.is_grad_enabled() and q.requires_grad
-        if self.device == "cpu" and learns and (self.dtype_name(q) in HALF or k.shape[-2] <= SHORT):
+        learns = self.device == "cpu" and torch.is_grad_enabled() and q.requires_grad
+        if learns and self.dtype_name(q) in HALF:
             return super().attention(q, k, v, mask, scale)
         if mask is None and q.ndim > 4 and q.shape[:-2] == k.shape[:-2]:  # the kernels take four axes
             rows = (x.flatten(0, -4) for x in (q, k, v))
-            return F.scaled_dot_product_attention(*rows, None, scale=scale).unflatten(0, q.shape[:-3])
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+            return self.attention(*rows, scale=scale).unflatten(0, q.shape[:-3])
+        if learns and k.shape[-2] <= SHORT:
+            out = _through_weights(q, k, v, mask, scale)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
         if mask is None:
             return out
         return torch.where(mask.any(-1, keepdim=True), out, 0.0)
@@ -100,11 +103,20 @@ class TorchFused(Ops):
         g = g if factor is None else g * factor
         mean = (mean * beta1).add_(g, alpha=1 - beta1)  # in place only what is new here
         square = (square * beta2).addcmul_(g, g, value=1 - beta2)
+        del g  # memory is short here: every array is as long as all parameters
+        unbiased = (1 - beta2**step) ** 0.5
         root = torch.sqrt(square)
-        spread = (root * (1 - beta2**step) ** -0.5).add_(eps)
+        root = root + eps * unbiased if root.requires_grad else root.add_(eps * unbiased)
         p = p * (1 - rate * weight_decay) if weight_decay else p
-        p = torch.addcdiv(p, mean, spread, value=-rate / (1 - beta1**step))
+        p = torch.addcdiv(p, mean, root, value=-rate * unbiased / (1 - beta1**step))
         return self.astype(p, param.dtype), mean, square
+
+
+def _through_weights(q: Array, k: Array, v: Array, mask: Array | None, scale: float | None) -> torch.Tensor:
+    """Attention that keeps its weights and nothing more for gradients; a row without keys gets the mean of values."""
+    logits = torch.matmul(q, k.transpose(-1, -2)).mul_(q.shape[-1] ** -0.5 if scale is None else scale)
+    logits = logits if mask is None else torch.where(mask, logits, NEVER)
+    return torch.matmul(torch.softmax(logits, -1), v)
 
 
 def _pairs(x: torch.Tensor) -> torch.Tensor:
