@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..derived import rearrange
+from ..errors import InvalidInputError
 from ..nn.attention import CrossAttention, KeysValues
 from ..ops import Array, Ops
 from .embedders import CaptionEmbedder, tile_rows
@@ -33,6 +34,22 @@ class TextContext(NamedTuple):
             None if self.mask is None else self.mask[:rows],
             None if self.pooled is None else self.pooled[:rows],
         )
+
+
+def null_captions(ops: Ops, embedder: CaptionEmbedder, y: Array) -> Array:
+    """The empty caption in the place of text y [..., L, caption]: its shape and dtype, cut to its L tokens.
+
+    It stands for dropped captions in training and for the text of guidance, under the mask of the text itself.
+    Raises InvalidInputError for text that is longer or wider than the empty caption.
+    """
+    null = embedder.y_embedding
+    L, width = y.shape[-2:]
+    if null.shape[0] < L or width != null.shape[1]:
+        raise InvalidInputError(
+            f"text of {L} tokens and {width} channels; this model reads at most {null.shape[0]} of {null.shape[1]}"
+        )
+    rows = ops.reshape(ops.astype(null[:L], y.dtype), (*(1,) * (y.ndim - 2), L, width))
+    return ops.broadcast_to(rows, y.shape)
 
 
 def project_captions(

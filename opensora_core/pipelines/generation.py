@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dit.captions import TextContext
+from ..dit.captions import TextContext, null_captions
 from ..dit.embedders import IMAGE_FPS
 from ..errors import NonFiniteError
 from ..ops import Array, Ops
@@ -71,7 +71,7 @@ def text_context(ops: Ops, parts: Components, prompt: Prompt, guidance_scale: fl
         null, null_mask = prompt.negative
         mask = ops.concat([mask, null_mask], axis=0)
     else:
-        null = ops.broadcast_to(parts.denoiser.y_embedder.y_embedding, y.shape)
+        null = null_captions(ops, parts.denoiser.y_embedder, y)
     return parts.denoiser.encode_text(ops, ops.concat([y, null], axis=0), mask)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..derived import mean
+from ..dit.captions import null_captions
 from ..dit.stdit3 import STDiT3
 from ..ops import Array, Ops
 from ..schedulers.parametrization import Prediction, to_velocity
@@ -53,7 +54,7 @@ def sample_losses(
     z = add_noise(ops, x0, noise, t)
     if x_mask is not None:
         z = ops.where(ops.reshape(x_mask, (x_mask.shape[0], 1, x_mask.shape[1], 1, 1)), z, x0)
-    null = ops.astype(denoiser.y_embedder.y_embedding, batch["text"].dtype)
+    null = null_captions(ops, denoiser.y_embedder, batch["text"])
     text = ops.where(ops.reshape(batch["drop"], (-1, 1, 1)), null, batch["text"])
     output = denoiser(ops, z, t, text, batch["text_mask"], x_mask, batch["fps"], height, width)
     loss = flow_loss(ops, to_velocity(ops, output, z, t, prediction), x0, noise, x_mask)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.captions import null_captions
 from ..dit.stdit import STDiT
 from ..dit.stdit2 import STDiT2, VideoSize
 from ..ops import HALF, Array, Ops
@@ -99,8 +100,7 @@ def _network(ops: Ops, model: Denoiser, case: GoldenCase, inputs: Inputs, guided
     """The denoiser with the text of a case, encoded once; guided: with the empty caption in a second half of rows."""
     y = bring(ops, inputs["y"])
     if guided:
-        null = ops.astype(model.y_embedder.y_embedding, y.dtype)
-        y = ops.concat([y, ops.broadcast_to(ops.reshape(null, (1, 1, *null.shape)), y.shape)], axis=0)
+        y = ops.concat([y, null_captions(ops, model.y_embedder, y)], axis=0)
     text = model.encode_text(ops, y, bring(ops, inputs["text_mask"]))
     if isinstance(model, STDiT):
         return lambda x, timestep, x_mask: model.denoise(ops, x, timestep, text)

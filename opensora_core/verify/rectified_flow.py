@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.captions import null_captions
 from ..dit.embedders import IMAGE_FPS
 from ..dit.stdit3 import STDiT3
 from ..ops import Array, Ops
@@ -90,8 +91,7 @@ def _predictor(
 ) -> Velocity:
     """The guided model as sampling uses it: the text, prompt and null, is encoded once; notes what goes in and out."""
     y = bring(ops, inputs["y"])
-    null = ops.astype(model.y_embedder.y_embedding, y.dtype)
-    text = ops.concat([y, ops.broadcast_to(ops.reshape(null, (1, 1, *null.shape)), y.shape)], axis=0)
+    text = ops.concat([y, null_captions(ops, model.y_embedder, y)], axis=0)
     context = model.encode_text(ops, text, bring(ops, inputs["text_mask"]))
     rate = bring(ops, np.array([fps], np.float32))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dit.captions import null_captions
 from ..dit.stdit3_windows import GivenFrames, WindowedSTDiT3
 from ..ops import Array, Ops
 from ..schedulers.conditioned_flow import Given, image_flow, resolution_ratio_v13, text_flow
@@ -68,9 +69,7 @@ def _sample(ops: Ops, predict: Predict, z: Array, times: list[float], args: Args
 def _predictor(ops: Ops, model: WindowedSTDiT3, args: Args, inputs: Inputs, seen: list[NDArray[Any]]) -> Predict:
     """The model with the prompt, the empty caption and, if given, the frames in as many rows as guidance asks for."""
     y, mask = bring(ops, inputs["y"]), bring(ops, inputs["text_mask"])
-    null = ops.broadcast_to(
-        ops.reshape(ops.astype(model.y_embedder.y_embedding, y.dtype), (1, 1, *y.shape[2:])), y.shape
-    )
+    null = null_captions(ops, model.y_embedder, y)
     copies = 3 if "img" in args else 2
     text = model.encode_text(ops, ops.concat([y] + [null] * (copies - 1), axis=0), mask)
     given = None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...dit.captions import null_captions
 from ...ops import Array, Ops
 from ..components import Components
 from ..learning import loss_of
@@ -30,7 +31,7 @@ class IntegratedGradients:
 def integrated_gradients(ops: Ops, parts: Components, batch: Mapping[str, Array], steps: int) -> IntegratedGradients:
     """Follow the text features [B, L, C] of a training batch on the straight way from the null caption's."""
     text = batch["text"]
-    null = ops.astype(ops.broadcast_to(parts.denoiser.y_embedder.y_embedding, text.shape), text.dtype)
+    null = null_captions(ops, parts.denoiser.y_embedder, text)
     way = text - null
 
     def loss_at(ops: Ops, inputs: Mapping[str, Array]) -> Array:
