@@ -48,7 +48,9 @@ class StartOptions:
         if self.resume and exists(output):
             return self._resumed(ops, output, options)
         if self.config is None:
-            raise InvalidInputError("a new run needs a recipe: --config recipe.toml, or a preset: --config embedded")
+            missing = f"{output} holds no training run to go on with: " if self.resume else ""
+            remedy = "a new run needs a recipe: --config recipe.toml, or a preset: --config embedded"
+            raise InvalidInputError(missing + remedy)
         if exists(output):
             raise InvalidInputError(
                 f"{output} holds a training run already: go on with --resume, or choose another folder"

@@ -135,6 +135,7 @@ def around(config: OpenSoraConfig, recipe: Recipe) -> OpenSoraConfig:
     ]
     if wrong:
         raise InvalidInputError(
-            "the recipe's denoiser does not fit the model's text encoder and autoencoder: " + "; ".join(wrong)
+            f"the recipe's denoiser does not fit the model's text encoder and autoencoder: {'; '.join(wrong)}. "
+            "Change it, or choose a model with parts that fit (--init FOLDER)"
         )
     return changed

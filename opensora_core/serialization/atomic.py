@@ -80,12 +80,16 @@ def atomic_folder(path: StrPath, *, overwrite: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming_a_full_disk(target: StrPath) -> Iterator[None]:
-    """Raise LimitError, naming what was to be written, where the block fails because the disk is full."""
+    """Raise LimitError, naming what was to be written, where the block fails because the disk is full.
+
+    Of blocks in one another the outermost names its target, not the hidden folder in which the others write.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise _disk_full(target) from error
+    except (OSError, LimitError) as error:
+        reason = error.__cause__ if isinstance(error, LimitError) else error
+        if isinstance(reason, OSError) and reason.errno in _DISK_FULL:
+            raise _disk_full(target) from reason
         raise
 
 

@@ -159,10 +159,12 @@ class Learner:
     # ------------------------------------------------------------------ what goes wrong
 
     def _not_finite(self, state: TrainState, batch: Batch, loss: float, where: str) -> NonFiniteError:
+        wider = "" if self.recipe.precision in ("float32", "float64") else " or choose precision float32"
         files = f". Files of the batch: {', '.join(batch.files)}" if batch.files else ""
         return NonFiniteError(
             f"the training loss is {loss} or a gradient of it is not finite at step {state.step + 1}, {where}. "
-            f"First bad: {self._first_bad(state, batch)}. Lower the learning_rate or choose precision float32{files}"
+            f"First bad: {self._first_bad(state, batch)}. Lower the learning_rate{wider}. "
+            f"The weights of step {state.step} are kept{files}"
         )
 
     def _first_bad(self, state: TrainState, batch: Batch) -> str:

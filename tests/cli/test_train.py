@@ -142,6 +142,8 @@ def test_a_recipe_that_fits_nothing_is_refused_and_begins_no_run(opensora, nano,
 def test_a_run_needs_a_recipe_and_a_model(opensora, recipe):
     result = opensora("train", "-o", "run", *ON_NUMPY)
     assert (result.exit_code, "--config" in result.stderr) == (2, True)
+    result = opensora("train", "-o", "run", "--resume", *ON_NUMPY)
+    assert (result.exit_code, "run holds no training run to go on with: a new" in result.stderr) == (2, True)
     result = opensora("train", "-o", "run", "-c", "embeded", *ON_NUMPY)
     assert (result.exit_code, "the presets are embedded, open-sora-v1.2" in result.stderr) == (2, True)
     result = opensora("train", "-o", "run", "-c", recipe(steps=1), "--init", "nowhere", *ON_NUMPY)

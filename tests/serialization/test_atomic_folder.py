@@ -11,7 +11,7 @@ import pytest
 
 from opensora_core.errors import FileFormatError, InvalidInputError, LimitError
 from opensora_core.serialization import atomic
-from opensora_core.serialization.atomic import atomic_folder
+from opensora_core.serialization.atomic import atomic_file, atomic_folder
 from opensora_core.serialization.manifest import verify_manifest
 
 
@@ -139,6 +139,12 @@ def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError, match=words), atomic_folder(tmp_path / path):
             pytest.fail("the block must not run")
     with pytest.raises(LimitError, match="no space left"), atomic_folder(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(LimitError, match=r"while writing \S*/out: free"),
+        atomic_folder(tmp_path / "out") as hidden,
+        atomic_file(hidden / "weights"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(InvalidInputError, match="links and devices"), atomic_folder(tmp_path / "out") as temporary:
         (temporary / "link").symlink_to(tmp_path / "file")

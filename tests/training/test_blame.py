@@ -29,7 +29,8 @@ def test_a_bad_sample_is_named_with_its_file():
     made = trainer()
     batch = changed(made.batch(0), "latents", 1, np.nan, ("a.mp4", "b.mp4", "c.mp4"))
     message = failure(made, batch)
-    assert "at step 1, stage 'images'. First bad: the batch's latents of sample 1, b.mp4. Lower the" in message
+    assert "at step 1, stage 'images'. First bad: the batch's latents of sample 1, b.mp4. " in message
+    assert "Lower the learning_rate. The weights of step 0 are kept. " in message
     assert message.endswith("Files of the batch: a.mp4, b.mp4, c.mp4")
 
 

@@ -53,7 +53,8 @@ def read_samples(data: str | Path, skipped: Skipped) -> list[Sample]:
     found = _of_manifest(manifests[0], skipped) if manifests else _of_folder(path, skipped)
     samples = [measured for sample in found if (measured := _measured(sample, skipped)) is not None]
     if not samples:
-        raise InvalidInputError(f"{path} holds no usable video or picture. {skipped.summary() or _EXPECTED}")
+        reason = skipped.summary() or _EXPECTED
+        raise InvalidInputError(f"data={str(data)!r} holds no usable video or picture. {reason}")
     return samples
 
 
