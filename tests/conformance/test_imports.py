@@ -23,6 +23,7 @@ LAYERS = (  # of the core, from the bottom up; the language below them is the mo
     {"nn", "serialization", "synthetic"},
     {"dit", "media", "schedulers", "text", "vae"},
     {"training"},
+    {"conditioning"},
     {"pipelines"},
     {"evaluation", "parity", "verify"},
     {"testing"},
