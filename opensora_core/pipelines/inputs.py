@@ -40,7 +40,7 @@ def read_prompt(
     A blank text stands for no prompt at all, and a blank negative one for none: the null caption, as in training.
     """
     if embeds is not None:
-        encoded = _read_embeds(ops, parts.config, embeds, mask)
+        encoded = read_embeds(ops, parts.config, embeds, mask)
     elif mask is not None:
         raise InvalidInputError("prompt_mask goes with prompt_embeds; a prompt has its own mask")
     else:
@@ -125,7 +125,8 @@ def _read_text(ops: Ops, parts: Components, name: str, text: str, *, may_be_empt
     return encode_prompt(ops, parts, [text])
 
 
-def _read_embeds(ops: Ops, config: OpenSoraConfig, embeds: Any, mask: Any) -> tuple[Array, Array]:
+def read_embeds(ops: Ops, config: OpenSoraConfig, embeds: Any, mask: Any) -> tuple[Array, Array]:
+    """Features [1, L, C] and their mask [1, L] (None: all tokens) on the backend; refuses other shapes, NaN and Inf."""
     expected = (1, config.text.max_length, config.text.hidden_size)
     if np.shape(embeds) != expected:
         raise InvalidInputError(f"prompt_embeds of shape {np.shape(embeds)} must have shape {expected}")

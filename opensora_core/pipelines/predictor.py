@@ -12,23 +12,37 @@ from ..media.video import Video
 from .config import NUMBERS
 from .frames import to_frames, to_latents
 from .generation import encode_prompt, predict_once
-from .inputs import check_frames, check_latents, check_prompt
+from .inputs import check_frames, check_latents, check_prompt, read_embeds
 from .pretrained import Pretrained
 
 
 class Predictor(Pretrained):
     """A model whose parts can be used one by one."""
 
-    def predict(self, latents: Any, *, timestep: float, prompt: str, fps: float | None = None) -> NDArray[Any]:
+    def predict(
+        self,
+        latents: Any,
+        *,
+        timestep: float,
+        prompt: str = "",
+        fps: float | None = None,
+        prompt_embeds: Any = None,
+        prompt_mask: Any = None,
+    ) -> NDArray[Any]:
         """One denoising prediction: the velocity at latents [B, C, T, h, w] and a timestep from 0 to 1000.
 
-        The latents are the sampler's, float32 or better, whatever dtype the model computes in.
+        The latents are the sampler's, float32 or better, whatever dtype the model computes in. prompt_embeds (text
+        features [1, L, C]) with prompt_mask [1, L] take the place of the prompt.
         """
         ops, timestep = self.ops, number("timestep", timestep, 0, 1000)
-        check_prompt("prompt", prompt)
         z = ops.asarray(latents, ops.wide_dtype)
         check_latents(z.shape, self.config)
-        features, mask = encode_prompt(ops, self._parts, [prompt] * z.shape[0])
+        if prompt_embeds is None:
+            check_prompt("prompt", prompt)
+            features, mask = encode_prompt(ops, self._parts, [prompt] * z.shape[0])
+        else:
+            embeds = read_embeds(ops, self.config, prompt_embeds, prompt_mask)
+            features, mask = (ops.concat([x] * z.shape[0], axis=0) for x in embeds)
         fps = None if fps is None else number("fps", fps, *NUMBERS["fps"])
         return np.asarray(ops.to_numpy(predict_once(ops, self._parts, z, timestep, features, mask, fps)))
 

@@ -116,6 +116,13 @@ def test_torch_tensors_are_embeddings_too():
     )
 
 
+def test_a_prediction_takes_embeddings_for_all_its_samples():
+    model, z = make(), np.random.default_rng(0).standard_normal((2, 4, 1, 2, 2))
+    features, mask = model.encode_prompt(PROMPT)
+    expected = model.predict(z, timestep=500, prompt=PROMPT)
+    assert np.array_equal(model.predict(z, timestep=500, prompt_embeds=features, prompt_mask=mask), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
