@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable
 from time import perf_counter_ns  # bound here, before any provider is loaded
@@ -30,7 +31,6 @@ class Library:
 
     def __init__(self, ops: Ops, module: Any = np) -> None:
         self.ops, self.module = ops, module
-        self._junk: Any = None
 
     # ------------------------------------------------------------------ arrays
 
@@ -84,9 +84,8 @@ class Library:
 
     def flush(self) -> None:
         """Drive everything else out of the caches."""
-        if self._junk is None:
-            self._junk = np.zeros(self.flush_bytes // 4, np.float32)
-        self._junk += 1
+        junk = _host_junk(self.flush_bytes)
+        junk += 1
 
     @property
     def flush_bytes(self) -> int:
@@ -139,6 +138,12 @@ class TorchCpu(Library):
         return x.clone()
 
 
+@functools.cache
+def _host_junk(size: int) -> HostArray:
+    """What is written to flush the processor's caches."""
+    return np.zeros(size // 4, np.float32)
+
+
 def library_of(ops: Ops) -> Library:
     """The library of a backend's arrays."""
     array = ops.asarray(np.zeros(1, np.float32))
@@ -176,8 +181,9 @@ class JaxArrays:
         return np.asarray(x)
 
 
+@functools.cache
 def library(name: str, device: str | None = None) -> Library:
-    """A library by name: numpy, torch, cupy or jax."""
+    """A library by name: numpy, torch, cupy or jax; the same for all who ask."""
     if name == "jax":
         import jax.numpy
 

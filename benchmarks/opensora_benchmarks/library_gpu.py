@@ -14,6 +14,7 @@ class Gpu(Library):
     """What both have in common: an event before the call and one after it, on the current stream."""
 
     clock = "device events"
+    _junk: Any = None
 
     def timed(self, call: Callable[[], Any]) -> tuple[float, Any]:
         """Seconds between two events around the call."""
@@ -60,7 +61,7 @@ class TorchGpu(Gpu):
     @property
     def flush_bytes(self) -> int:
         """How much is written to flush the second-level cache."""
-        return max(LEAST_FLUSH, self._cache)
+        return max(LEAST_FLUSH, int(self._cache))
 
     def snapshot(self, x: Array) -> Array:
         """A copy on the current stream."""
@@ -105,7 +106,7 @@ class Cupy(Gpu):
     @property
     def flush_bytes(self) -> int:
         """How much is written to flush the second-level cache."""
-        return max(LEAST_FLUSH, self._cache)
+        return max(LEAST_FLUSH, int(self._cache))
 
     def event(self) -> Any:
         """An event with a time."""

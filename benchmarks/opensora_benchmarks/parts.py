@@ -59,7 +59,8 @@ def window(rng: Rng, args: Args) -> tuple[Args, Index]:
     starts = [int(rng.integers(0, max(1, n - WINDOW + 1))) for n in sizes]
     cut = tuple(slice(a, a + min(WINDOW, n) + k - 1) for a, n, k in zip(starts, sizes, kernel, strict=True))
     index = tuple(slice(a, a + min(WINDOW, n)) for a, n in zip(starts, sizes, strict=True))
-    return (padded[(..., *cut)], weight, bias, stride, (0,) * len(padding)), (..., *index)
+    around: Index = (..., *cut)
+    return (padded[around], weight, bias, stride, (0,) * len(padding)), (..., *index)
 
 
 def frame(rng: Rng, args: Args) -> tuple[Args, Index]:

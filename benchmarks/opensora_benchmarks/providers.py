@@ -30,7 +30,6 @@ class Provider:
     name: str
     library: Library
     function: Callable[[Case], Callable[..., Any]]
-    slow_start: bool = False
 
 
 RIVALS = {  # name -> (module of functions by op, library, package it needs)
@@ -46,6 +45,7 @@ RIVALS = {  # name -> (module of functions by op, library, package it needs)
     "flash-attn": ("rivals_attention:FLASH", "torch", "flash_attn"),
     "xformers": ("rivals_attention:XFORMERS", "torch", "xformers"),
 }
+ON_CPU = ("plain-numpy", "jax")
 ON_GPU = ("torch-sdpa-efficient", "torch-sdpa-cudnn", "flash-attn", "xformers")
 SLOW_START = ("torch-compile",)  # compiles for seconds in every case: only where it is asked for, or without --quick
 
@@ -58,7 +58,7 @@ def missing_rival(name: str, device: str | None) -> str | None:
     on_gpu = (device or "cpu").startswith("cuda")
     if name in ON_GPU and not on_gpu:
         return "it needs a GPU: --device cuda:0"
-    return "it is for the CPU" if name == "plain-numpy" and on_gpu else None
+    return "it is timed on the CPU only" if name in ON_CPU and on_gpu else None
 
 
 def available(device: str | None, quick: bool = False) -> list[str]:

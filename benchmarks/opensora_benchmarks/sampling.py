@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ def relative_standard_error(samples: Sequence[float]) -> float:
     """Standard error of the mean over the mean; infinite for fewer than two samples."""
     if len(samples) < 2:
         return float("inf")
-    return statistics.stdev(samples) / len(samples) ** 0.5 / statistics.fmean(samples)
+    return statistics.stdev(samples) / math.sqrt(len(samples)) / statistics.fmean(samples)
 
 
 def take_turns(

@@ -57,4 +57,5 @@ def _shapes_only() -> Ops:
         **dict.fromkeys(KEEP_SHAPE, lambda self, x, *rest: _like(x.shape, x)),
     }
     numpy_ops = get_backend("numpy", device="cpu", dtype="float32")
-    return type("ShapesOnly", (type(numpy_ops),), methods)()
+    made: Ops = type("ShapesOnly", (type(numpy_ops),), methods)()
+    return made

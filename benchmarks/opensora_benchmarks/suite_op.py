@@ -54,10 +54,10 @@ def op_case(op: str, name: str, arguments: Args, part: Part, quick: bool, shape:
 def _logits(op: str, arguments: Args) -> int:
     """How many logits attention has."""
     if op == "attention":
-        return math.prod(arguments[0].shape[:-1]) * int(arguments[1].shape[-2])
+        return int(math.prod(arguments[0].shape[:-1]) * arguments[1].shape[-2])
     if op == "attention_3d":
         B, T, S, _, H, _ = arguments[0].shape
-        return B * T * S * H * {"spatial": S, "temporal": T}[arguments[1]]
+        return int(B * T * S * H * {"spatial": S, "temporal": T}[arguments[1]])
     return 0
 
 
@@ -84,8 +84,8 @@ def _attention(name: str, T: int, S: int, quick: bool, shape: dict[str, Any]) ->
         yield case("temporal", (S, HEADS, T, D), (S, HEADS, T, D), None, name == "240p")
         patterns.append(("temporal", T, name == "240p"))
     for pattern, length, fast in patterns:
-        arguments = (Data((1, T, S, 3, HEADS, D)), pattern, Data((D,), 0.1, 1.0), Data((D,), 0.1, 1.0))
-        arguments += rope(length, D)
+        norm = Data((D,), 0.1, 1.0)
+        arguments = (Data((1, T, S, 3, HEADS, D)), pattern, norm, norm, *rope(length, D))
         yield op_case("attention_3d", f"{pattern}-{name}", arguments, parts.heads, fast, shape)
 
 

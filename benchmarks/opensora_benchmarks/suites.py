@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
 
 from opensora_core.errors import InvalidInputError
 
@@ -28,17 +27,12 @@ def select(pattern: str, quick: bool = False) -> list[Case]:
     if not chosen:
         known = sorted({c.op for c in cases})
         near = difflib.get_close_matches(pattern.partition("/")[0], known, 1)
-        hint = f"; did you mean '{near[0]}/*'?" if near else ""
+        hint = f", did you mean '{near[0]}/*'?" if near and near[0] not in pattern else ""
         raise InvalidInputError(
-            f"no benchmark is named {pattern!r}{hint} Ops: {', '.join(known)}; `opensora bench list` shows all"
+            f"no case matches {pattern!r}{hint} (ops: {', '.join(known)}); `opensora bench list` shows all"
         )
     small = [c for c in chosen if c.quick or not quick]
     if not small:
         names = ", ".join(c.id for c in chosen[:5])
         raise InvalidInputError(f"--quick runs small cases only, and none of {names} is one: leave it out")
     return small
-
-
-def ops_of(cases: Sequence[Case]) -> list[str]:
-    """Ops among the cases, in order."""
-    return list(dict.fromkeys(case.op for case in cases))

@@ -25,8 +25,8 @@ MACHINE = Roofline("float32", 1e11, 1e10, ("numpy", "numpy"))
 CASE = op_case("attention", "tiny", (Data((1, 2, 29, 8)),) * 3 + (None,), parts.queries, True, {"L": 29})
 
 
-def row(function, case=CASE, plan=FAST):
-    (found,) = run_case(case, [Provider("theirs", library("numpy"), lambda case: function)], plan, MACHINE)
+def row(function, machine=MACHINE):
+    (found,) = run_case(CASE, [Provider("theirs", library("numpy"), lambda case: function)], FAST, machine)
     return found
 
 
@@ -72,14 +72,12 @@ def test_one_refused_leaves_the_others_alone():
 
 
 def test_what_has_no_room_or_takes_too_long_is_skipped(monkeypatch):
-    here = library("numpy")
-    monkeypatch.setattr(here, "free_memory", lambda: 1000)
-    (found,) = run_case(CASE, [Provider("theirs", here, lambda case: cheats.honest)], FAST, MACHINE)
-    assert (found["status"], found["reason"]) == ("skip", "it needs about 0.0 GiB and 0.0 GiB are free")
-    slow = dataclasses.replace(MACHINE, flops=1e3)
-    (found,) = run_case(CASE, [Provider("theirs", library("numpy"), lambda case: cheats.honest)], FAST, slow)
+    found = row(cheats.honest, machine=dataclasses.replace(MACHINE, flops=1e3))
     assert found["status"] == "skip"
     assert "raise --budget" in found["reason"]
+    monkeypatch.setattr(library("numpy"), "free_memory", lambda: 1000)
+    found = row(cheats.honest)
+    assert (found["status"], found["reason"]) == ("skip", "it needs about 0.0 GiB and 0.0 GiB are free")
 
 
 @pytest.mark.parametrize("name", ["numpy", "plain-numpy", "torch-eager", "torch-sdpa"])
