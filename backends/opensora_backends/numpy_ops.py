@@ -39,6 +39,10 @@ def _unary(function: Callable[[Array], Array], x: Array) -> Array:
     return function(x.astype(np.float32)).astype(x.dtype) if x.dtype == ml_dtypes.bfloat16 else function(x)
 
 
+_FEW = 4096  # numbers in a group, below which its norm is computed in float64
+_WIDE = 16  # channels from which a convolution is faster as one product per place of its kernel
+
+
 class NumpyOps(Ops):
     """Arrays are np.ndarray on the host."""
 
@@ -223,6 +227,40 @@ class NumpyOps(Ops):
         if bias is not None:
             y += bias
         return y
+
+    def conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: Sequence[int] | None = None,
+        padding: Sequence[int] | None = None,
+    ) -> Array:
+        kernel, n = weight.shape[2:], x.ndim - 2
+        steps, border = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
+        sizes = [(m + 2 * p - k) // s + 1 for m, p, k, s in zip(x.shape[2:], border, kernel, steps, strict=True)]
+        if x.shape[1] < _WIDE or math.prod(kernel) == 1 or min(sizes) < 1:
+            return super().conv(x, weight, bias, stride, padding)
+        # One product per place of the kernel, summed up: no copy of x per place, as all patches side by side would be,
+        # and sums of C products instead of 27·C, which err less.
+        dtype, shape = x.dtype, (*x.shape[:2], math.prod(sizes))
+        wide = self.widen(np.pad(x, [(0, 0), (0, 0), *((p, p) for p in border)]) if any(border) else x)
+        y = np.zeros((x.shape[0], weight.shape[0], shape[2]), wide.dtype)
+        for place in np.ndindex(*kernel):
+            cells = (slice(o, o + (m - 1) * s + 1, s) for o, m, s in zip(place, sizes, steps, strict=True))
+            y += np.matmul(self.widen(weight[(..., *place)]), wide[(slice(None), slice(None), *cells)].reshape(shape))
+        if bias is not None:
+            y += self.widen(bias)[:, None]
+        return y.reshape(*y.shape[:2], *sizes).astype(dtype, copy=False)
+
+    def group_norm(
+        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
+    ) -> Array:
+        if x.dtype == np.float32 and math.prod(x.shape[1:]) < _FEW * groups:
+            # A group of few and nearly equal numbers magnifies the rounding of its mean; here float64 costs nothing.
+            weight, bias = (None if w is None else w.astype(np.float64) for w in (weight, bias))
+            return super().group_norm(x.astype(np.float64), groups, weight, bias, eps).astype(np.float32)
+        return super().group_norm(x, groups, weight, bias, eps)
 
     def modulate(self, x: Array, shift: Array, scale: Array, eps: float = 1e-6) -> Array:
         if _is_half(x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,6 +14,7 @@ from opensora_core.ops import HALF, NEVER, Array, Ops
 SHORT = (
     64  # up to so many keys, gradients through matmul-softmax-matmul are faster on the CPU than through a fused kernel
 )
+FEW = 4096  # numbers in a group, below which its norm is computed in float64
 
 
 class TorchFused(Ops):
@@ -41,6 +43,10 @@ class TorchFused(Ops):
     ) -> Array:
         if weight is None and bias is not None:  # the native backward fails: "tensor does not have a device"
             return super().group_norm(x, groups, weight, bias, eps)
+        if x.dtype == torch.float32 and math.prod(x.shape[1:]) < FEW * groups and self.device != "mps":
+            # It takes x/σ - μ/σ, which a group of few and nearly equal numbers does not survive in float32.
+            weight, bias = (None if w is None else w.double() for w in (weight, bias))
+            return F.group_norm(x.double(), groups, weight, bias, eps).float()
         return F.group_norm(x, groups, weight, bias, eps)
 
     def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
