@@ -25,6 +25,7 @@ from ..vae import shapes as vae
 from ..vae.causal3d import HunyuanVAE, HunyuanVAEConfig
 from ..vae.image import AutoencoderKL, AutoencoderKLConfig, modern_names
 from ..vae.two_stage import TwoStageConfig, TwoStageVAE
+from ..vae.windowed import WindowedVAE, WindowedVAEConfig
 from . import shapes as infer
 from .shapes import Shapes, Values
 
@@ -102,6 +103,10 @@ ARCHITECTURES = (
         "CLIPText", "v2.0", "text encoder", "text_model.encoder.layers.0.self_attn.q_proj.weight",
         text.clip, CLIPTextConfig, CLIPText.create, rename=text.clip_weights,
         buffers=("text_model.embeddings.position_ids",),
+    ),
+    Architecture(
+        "WindowedVAE", "v1.3", "autoencoder", "encoder.down.0.block.0.conv1.conv.weight",
+        vae.windowed, WindowedVAEConfig, WindowedVAE.create,
     ),
     Architecture(
         "MMDiT, Flux layout", "v2.0", "denoiser", "double_blocks.0.img_attn.qkv.weight",

@@ -58,6 +58,20 @@ def temporal_vae(shapes: Shapes, prefix: str = "") -> Values:
     }
 
 
+def windowed(shapes: Shapes) -> Values:
+    """The autoencoder of v1.3."""
+    levels = range(_count(shapes, "encoder.down"))
+    ch, in_channels = shapes["encoder.conv_in.conv.weight"][:2]
+    return {
+        "in_channels": in_channels,
+        "out_ch": shapes["decoder.conv_out.weight"][0],
+        "z_channels": shapes["decoder.conv_in.conv.weight"][1],
+        "ch": ch,
+        "ch_mult": tuple(shapes[f"encoder.down.{level}.block.0.conv1.conv.weight"][0] // ch for level in levels),
+        "num_res_blocks": _count(shapes, "encoder.down.0.block"),
+    }
+
+
 def _count(shapes: Shapes, name: str) -> int:
     """How many numbered parts a name has: x.0.weight and x.1.weight are two of x."""
     return len({rest.partition(".")[0] for rest in (n[len(name) + 1 :] for n in shapes if n.startswith(f"{name}."))})

@@ -17,6 +17,7 @@ from ..vae.causal3d import HunyuanVAE, HunyuanVAEConfig
 from ..vae.image import SCALE
 from ..vae.posterior import Draw, Posterior
 from ..vae.two_stage import TwoStageConfig, TwoStageVAE
+from ..vae.windowed import WindowedVAE, WindowedVAEConfig
 from .golden import GoldenCase, GoldenSet, bring
 from .produced import Produced
 
@@ -49,6 +50,24 @@ def hunyuan_vae(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
         z = vae.scaled(posterior.mean)
         yield Produced(name, "out/z", ops.to_numpy(z))
         yield Produced(name, "out/z_sample", ops.to_numpy(vae.scaled(posterior.sample(ops, _single(noise)))))
+        yield Produced(name, "out/x_rec", ops.to_numpy(vae.decode(ops, z)))
+
+
+def vae_v13(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
+    """v1.3: means and their video, whole, in windows that overlap or do not, and one video after the other."""
+    encoder = golden.config["encoder"]
+    sizes = {name: encoder[name] for name in ("in_channels", "z_channels", "ch", "ch_mult", "num_res_blocks")}
+    for name, case in _cases(golden, ops):
+        windows = {
+            "micro_frame_size": case.args.get("mfs"),
+            "micro_batch_size": case.args.get("mbs"),
+            "temporal_overlap": case.args.get("ov", False),
+            "normalization": case.args.get("norm"),
+        }
+        config = WindowedVAEConfig.from_dict(sizes | windows)
+        vae = to_backend(ops, fill(WindowedVAE.create(config, ShapeInit()), golden.weights()))
+        z = vae.encode(ops, bring(ops, golden.inputs(name)["x"]))
+        yield Produced(name, "out/z", ops.to_numpy(z))
         yield Produced(name, "out/x_rec", ops.to_numpy(vae.decode(ops, z)))
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import FileFormatError, InvalidInputError, OpenSoraError
 from ..ops import HALF, Ops
 from ..registry import get_backend
-from .autoencoders import hunyuan_vae, vae_pipeline
+from .autoencoders import hunyuan_vae, vae_pipeline, vae_v13
 from .flow_v2 import v2_sample, v2_schedule
 from .golden import KEY_MAP, GoldenSet, find_golden_sets
 from .iddpm import iddpm_sample, iddpm_tables
@@ -54,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "v2_schedule": v2_schedule,
     "v2_sample": v2_sample,
     "vae_pipeline": vae_pipeline,
+    "vae_v13": vae_v13,
     "hunyuan_vae": hunyuan_vae,
 }
 
@@ -67,6 +68,7 @@ VERSIONS = {
     "rflow_sample_v13": ("v1.3",),
     "v2_schedule": ("v2.0",),
     "v2_sample": ("v2.0",),
+    "vae_v13": ("v1.3",),
     "hunyuan_vae": ("v2.0",),
 }  # of the official code
 DEFAULT_VERSIONS = ("v1.2",)

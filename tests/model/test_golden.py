@@ -17,6 +17,7 @@ NOT_IN_HALF = {
     (f"iddpm_sample_{release}", "train_t0") for release in ("v1.0", "v1.1")
 }  # so ill-conditioned is the bound
 NOT_IN_HALF |= {("vae_v12", case) for case in ("f17", "f21_chunk", "f36_chunk", "f9_nomicro", "f20_nomicro")}
+NOT_IN_HALF |= {("vae_v13", case) for case in ("f9", "overlap", "micro", "norm_img", "tiled")}
 NOT_IN_HALF |= {("hunyuan_vae", case) for case in ("f9", "spatial", "temporal", "both")}
 OPTIONAL = ("torch", "numba")
 BACKENDS = [
@@ -58,7 +59,7 @@ def test_the_sets_are_all_here() -> None:
     expected |= {kind: kind for kind in ("rflow_timesteps", "rflow_sample", "rflow_train")}
     expected |= {f"iddpm_{kind}_v1.{n}": f"iddpm_{kind}" for kind in ("tables", "sample") for n in (0, 1)}
     expected |= {kind: kind for kind in ("rflow_sample_v13", "v2_schedule", "v2_sample")}
-    expected |= {"vae_v12": "vae_pipeline", "hunyuan_vae": "hunyuan_vae"}
+    expected |= {"vae_v12": "vae_pipeline", "hunyuan_vae": "hunyuan_vae", "vae_v13": "vae_v13"}
     expected |= {f"{kind}_v1.2": kind for kind in ("aspect", "latent_size", "mask_strategy", "prompts")}
     expected |= {f"{kind}_v2.0": kind for kind in ("aspect", "prompts")}
     assert {name: kinds.get(name) for name in expected} == expected

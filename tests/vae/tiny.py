@@ -11,6 +11,7 @@ from opensora_core.vae.causal3d import HunyuanVAEConfig
 from opensora_core.vae.image import AutoencoderKLConfig
 from opensora_core.vae.temporal import TemporalVAEConfig
 from opensora_core.vae.two_stage import TwoStageConfig
+from opensora_core.vae.windowed import WindowedVAEConfig
 
 M = TypeVar("M")
 OPS = get_backend("numpy", device="cpu", dtype="float64")
@@ -23,6 +24,9 @@ HUNYUAN = HunyuanVAEConfig(
     norm_num_groups=2,
     sample_size=16,
     sample_tsize=8,
+)
+WINDOWED = WindowedVAEConfig(
+    z_channels=2, ch=4, ch_mult=(1, 1, 1, 1), num_res_blocks=1, num_groups=2, micro_frame_size=5, normalization=None
 )
 TWO_STAGE = TwoStageConfig(IMAGE, TEMPORAL)
 
