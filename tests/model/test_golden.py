@@ -16,9 +16,7 @@ TABLES = [path for path in SETS if not path.with_suffix(".safetensors").exists()
 NOT_IN_HALF = {
     (f"iddpm_sample_{release}", "train_t0") for release in ("v1.0", "v1.1")
 }  # so ill-conditioned is the bound
-NOT_IN_HALF |= {("vae_v12", case) for case in ("f17", "f21_chunk", "f36_chunk", "f9_nomicro", "f20_nomicro")}
-NOT_IN_HALF |= {("vae_v13", case) for case in ("f9", "overlap", "micro", "norm_img", "tiled")}
-NOT_IN_HALF |= {("hunyuan_vae", case) for case in ("f9", "spatial", "temporal", "both")}
+VIDEOS_IN_HALF = {"vae_v12", "vae_v13", "hunyuan_vae"}  # where half precision is judged by two videos only
 OPTIONAL = ("torch", "numba")
 BACKENDS = [
     "numpy",
@@ -35,7 +33,10 @@ BACKENDS = [
 def test_golden_set(path: Path, backend: str, dtype: str) -> None:
     checks = check_set(path, get_backend(backend, device="cpu", dtype=dtype))
     half = dtype in ("bfloat16", "float16")
-    assert [c for c in checks if c.verdict != "pass" and not (half and (path.stem, c.case) in NOT_IN_HALF)] == []
+    left_out = [c for c in checks if half and c.verdict == "not compared" and path.stem in VIDEOS_IN_HALF]
+    assert all(c.tensor != "out/x_rec" or c.case not in ("img", "f5") for c in left_out)
+    bad = [c for c in checks if c.verdict != "pass" and c not in left_out]
+    assert [c for c in bad if not (half and (path.stem, c.case) in NOT_IN_HALF)] == []
     compared = {(c.case, c.tensor) for c in checks}
     for case in GoldenSet.load(path).cases.values():
         recorded = {*(f"out/{name}" for name in case.outputs), *(f"mid/{name}" for name in case.mids)}
