@@ -60,7 +60,7 @@ class OpenSora(VideoModel, Explainable):
 
             paths = [local(path) for path in (source, *parts)]
             if not storage.is_own(paths[0]):
-                from ..releases.pipeline import PublishedOpenSora
+                from .published.model import PublishedOpenSora
 
                 return cast(Self, PublishedOpenSora(*paths, **options))
         if parts and (source is None or paths[0].exists()):

@@ -24,6 +24,7 @@ LAYERS = (  # of the core, from the bottom up; the language below them is the mo
     {"dit", "media", "schedulers", "text", "vae"},
     {"training"},
     {"conditioning"},
+    {"releases"},
     {"pipelines"},
     {"evaluation", "parity", "verify"},
     {"testing"},

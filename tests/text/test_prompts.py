@@ -11,10 +11,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from opensora_core.errors import InvalidInputError
 from opensora_core.registry import get_backend
+from opensora_core.releases.prompts import PromptEncoder, clip_prompts, fingerprint, t5_prompts, transformers_prompts
+from opensora_core.releases.text_models import open_t5
 from opensora_core.serialization.folder import save_folder
 from opensora_core.text.cleaning import clean_prompt
-from opensora_core.text.prompts import PromptEncoder, clip_prompts, fingerprint, t5_prompts, transformers_prompts
-from opensora_core.text.published import open_t5
 from opensora_core.text.published_tokenizers import open_tokenizer
 from opensora_core.text.warning import PromptWarning
 from opensora_core.training.datasets.cache import ArrayCache

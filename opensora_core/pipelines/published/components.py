@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidInputError
-from ..module import rebuild, to_backend
-from ..ops import Ops
-from ..vae.image import AutoencoderKL, FrameVAE
-from .discovery import Part, find_parts
-from .loading import fit_published
-from .release import RELEASES, Release
+from ...errors import InvalidInputError
+from ...module import rebuild, to_backend
+from ...ops import Ops
+from ...releases.discovery import Part, find_parts
+from ...releases.loading import fit_published
+from ...releases.release import RELEASES, Release
+from ...vae.image import AutoencoderKL, FrameVAE
 
 
 class ReleaseFiles:

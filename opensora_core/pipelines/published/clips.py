@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checks import whole
-from ..errors import InvalidInputError
-from .release import Release
+from ...checks import whole
+from ...errors import InvalidInputError
+from ...releases.release import Release
 
 
 @dataclass(frozen=True)

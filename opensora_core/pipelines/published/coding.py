@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops import Array, Ops
-from ..random import normal
-from ..vae import pixels
-from .task import Frames
+from ...ops import Array, Ops
+from ...random import normal
+from ...releases.task import Frames
+from ...vae import pixels
 
 
 def encode(ops: Ops, vae: Any, given: NDArray[np.uint8], shape: tuple[int, int, int, int], seed: int) -> Frames:

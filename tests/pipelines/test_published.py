@@ -16,7 +16,7 @@ from opensora_core.errors import InvalidInputError
 from opensora_core.module import named_leaves
 from opensora_core.nn.init import RandomInit
 from opensora_core.pipelines.opensora import OpenSora
-from opensora_core.releases.pipeline import PublishedOpenSora
+from opensora_core.pipelines.published.model import PublishedOpenSora
 from opensora_core.releases.task import Text
 from opensora_core.serialization.reader import read_safetensors
 from opensora_core.serialization.writer import write_safetensors

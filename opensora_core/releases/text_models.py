@@ -6,13 +6,13 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..ops import Ops
-from ..releases.architectures import recognise
-from ..releases.checkpoint import open_checkpoint
-from ..releases.loading import fit_published, load_published
-from .clip import CLIPText
-from .t5 import T5Encoder
-from .t5_config import T5Config
-from .t5_streamed import StreamedT5
+from ..text.clip import CLIPText
+from ..text.t5 import T5Encoder
+from ..text.t5_config import T5Config
+from ..text.t5_streamed import StreamedT5
+from .architectures import recognise
+from .checkpoint import open_checkpoint
+from .loading import fit_published, load_published
 
 
 def load_t5(ops: Ops, path: str | Path) -> T5Encoder:

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CancelledError, InvalidInputError, memory_as_limit
-from ..media.video import Video
-from ..ops import Ops
-from ..pipelines.inputs import beginning
-from ..pipelines.streaming import Progress
-from ..pipelines.video_model import VideoModel
-from ..registry import get_backend
-from ..serialization.writer import write_safetensors
+from ...errors import CancelledError, InvalidInputError, memory_as_limit
+from ...media.video import Video
+from ...ops import Ops
+from ...registry import get_backend
+from ...releases.task import Text
+from ...serialization.writer import write_safetensors
+from ..inputs import beginning
+from ..streaming import Progress
+from ..video_model import VideoModel
 from .clips import Clip, plan_clips
 from .coding import decode, encode
 from .components import ReleaseFiles, on_backend
 from .request import PublishedRequest
-from .task import Text
 from .text import read_text
 
 Callback = Callable[["PublishedOpenSora", int, float, dict[str, Any]], Any]

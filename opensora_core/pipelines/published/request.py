@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..checks import number, whole
-from ..errors import InvalidInputError
-from ..pipelines.config import NUMBERS, WHOLE
+from ...checks import number, whole
+from ...errors import InvalidInputError
+from ...releases.release import Release
+from ...releases.task import Task
+from ..config import NUMBERS, WHOLE
 from .clips import Clip
-from .release import Release
-from .task import Task
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..ops import Ops
-from ..pipelines.inputs import check_prompt
-from ..text.prompts import clip_prompts, t5_prompts
+from ...ops import Ops
+from ...releases.prompts import clip_prompts, t5_prompts
+from ...releases.task import Text
+from ..inputs import check_prompt
 from .components import ReleaseFiles
-from .task import Text
 
 
 def read_text(ops: Ops, files: ReleaseFiles, prompt: str, negative_prompt: str | None) -> Text:

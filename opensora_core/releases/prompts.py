@@ -15,11 +15,11 @@ from ..checks import one_of
 from ..errors import InvalidInputError
 from ..module import state_dict
 from ..ops import Array, Ops
+from ..text.cleaning import clean_prompt
+from ..text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS, PublishedTokenizer, open_tokenizer
+from ..text.warning import PromptWarning
 from ..training.datasets.cache import key_of
-from .cleaning import clean_prompt
-from .published import load_clip, open_t5
-from .published_tokenizers import CLIP_LENGTH, T5_LENGTHS, PublishedTokenizer, open_tokenizer
-from .warning import PromptWarning
+from .text_models import load_clip, open_t5
 
 if TYPE_CHECKING:
     from ..training.datasets.cache import ArrayCache

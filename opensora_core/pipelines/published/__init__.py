@@ -1,0 +1,1 @@
+"""Published releases as models that make videos."""
