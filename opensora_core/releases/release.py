@@ -49,7 +49,7 @@ RELEASES = {
         Release("v1.0", sample_v1_0, "AutoencoderKL", 100, 7.0, 16, 256, 256, 8.0, 16, 0),
         Release("v1.1", sample_v1_1, "AutoencoderKL", 100, 7.0, 16, 240, 424, 24.0, 8, 4),
         Release("v1.2", sample_v1_2, "TwoStageVAE", 30, 7.0, 51, 240, 424, 24.0, 8, 17),
-        Release("v1.3", sample_v1_3, "VideoAutoencoder", 30, 7.5, 113, 360, 640, 24.0, 8, 17, 5.0),
+        Release("v1.3", sample_v1_3, "WindowedVAE", 30, 7.5, 113, 360, 640, 24.0, 8, 17, 5.0),
         Release("v2.0", sample_v2_0, "HunyuanVAE", 50, 7.5, 129, 192, 336, 24.0, 16, 33, 3.0, pooled=True),
     )
 }

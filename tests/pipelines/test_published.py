@@ -12,6 +12,7 @@ from opensora_core.dit.config import STDiT3Config
 from opensora_core.dit.stdit import STDiT, STDiTConfig
 from opensora_core.dit.stdit2 import STDiT2, STDiT2Config
 from opensora_core.dit.stdit3 import STDiT3
+from opensora_core.dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
 from opensora_core.errors import InvalidInputError
 from opensora_core.module import named_leaves
 from opensora_core.nn.init import RandomInit
@@ -23,6 +24,7 @@ from opensora_core.serialization.writer import write_safetensors
 from opensora_core.vae.image import AutoencoderKL, AutoencoderKLConfig
 from opensora_core.vae.temporal import TemporalVAEConfig
 from opensora_core.vae.two_stage import TwoStageConfig, TwoStageVAE
+from opensora_core.vae.windowed import WindowedVAE, WindowedVAEConfig
 
 TINY = {"hidden_size": 24, "depth": 1, "num_heads": 2, "caption_channels": 8, "model_max_length": 6, "qk_norm": True}
 IMAGES = AutoencoderKLConfig(block_out_channels=(32,) * 4, layers_per_block=1)
@@ -41,7 +43,7 @@ def alive(module: Any) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Denoisers of v1.0 to v1.2 and the autoencoders of their latents."""
+    """Denoisers of v1.0 to v1.3 and the autoencoders of their latents."""
     root = tmp_path_factory.mktemp("published")
     init = RandomInit(2)
     v1_0 = STDiTConfig(**{**TINY, "hidden_size": 144, "qk_norm": False}, input_size=(4, 2, 3))
@@ -49,7 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "v1.0": STDiT.create(v1_0, init),
         "v1.1": STDiT2.create(STDiT2Config(**TINY, input_sq_size=512), init),
         "v1.2": STDiT3.create(STDiT3Config(**TINY), init),
+        "v1.3": WindowedSTDiT3.create(WindowedConfig(**TINY, in_channels=16), init),
         "vae": AutoencoderKL.create(IMAGES, init),
+        "vae-v1.3": WindowedVAE.create(WindowedVAEConfig(ch=32, ch_mult=(1, 1, 1, 1), num_res_blocks=1), init),
         "vae-v1.2": TwoStageVAE.create(
             TwoStageConfig(IMAGES, TemporalVAEConfig(filters=32, num_res_blocks=1, channel_multipliers=(1, 1, 1, 1))),
             init,
@@ -62,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def published(folder: Path, release: str, backend: str = "numpy") -> PublishedOpenSora:
-    autoencoder = {"v1.2": "vae-v1.2"}.get(release, "vae")
+    autoencoder = {"v1.2": "vae-v1.2", "v1.3": "vae-v1.3"}.get(release, "vae")
     return PublishedOpenSora(folder / release, folder / autoencoder, backend=backend)
 
 
@@ -77,6 +81,12 @@ def test_a_v1_2_video_is_the_same_on_numpy_and_torch(folder: Path, tmp_path: Pat
     assert videos[0].std() > 1
     error = np.mean((videos[0] - videos[1]) ** 2)
     assert error == 0 or 10 * np.log10(255**2 / error) >= 60
+
+
+def test_a_v1_3_video_goes_through_overlapping_windows(folder: Path) -> None:
+    video = published(folder, "v1.3").generate_from_text("", prompt_embeds=TEXT, num_frames=21, **SMALL)
+    assert video.frames.shape == (21, 16, 32, 3)
+    assert video.frames.std() > 1
 
 
 @pytest.mark.parametrize("release", ["v1.0", "v1.1"])
@@ -127,7 +137,7 @@ def test_what_cannot_be_made_is_said_before_anything_is_read(folder: Path) -> No
         model.generate_from_text("a red ball", **SMALL)
     with pytest.raises(InvalidInputError, match=r"no denoiser was found"):
         PublishedOpenSora(folder / "vae")
-    with pytest.raises(InvalidInputError, match=r"3 models are denoiser"):
+    with pytest.raises(InvalidInputError, match=r"4 models are denoiser"):
         PublishedOpenSora(folder)
 
 
