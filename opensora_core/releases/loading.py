@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..module import rebuild, state_dict, to_backend
+from ..module import rebuild, state_dict
 from ..nn.init import ShapeInit
 from ..ops import Ops
+from ..serialization.pages import forget_pages
 from ..serialization.state import check_state
 from .architectures import Architecture, recognise
 from .checkpoint import Checkpoint, open_checkpoint
@@ -42,7 +43,7 @@ def load_published(path: str | Path, ops: Ops, dtype: str | None = None) -> Publ
     checkpoint = open_checkpoint(path)
     architecture = recognise(checkpoint.shapes, checkpoint.source)
     config, shell, weights = fit_published(architecture, checkpoint)
-    return Published(architecture, config, to_backend(ops, rebuild(shell, weights), dtype), checkpoint.source)
+    return Published(architecture, config, rebuild(shell, Arriving(ops, weights, dtype)), checkpoint.source)
 
 
 def fit_published(architecture: Architecture, checkpoint: Checkpoint) -> tuple[Any, Any, Mapping[str, Weight]]:
@@ -80,6 +81,32 @@ class Adapted(Mapping[str, Weight]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+
+class Arriving(Mapping[str, Any]):
+    """Mapped weights, each brought to the backend when it is asked for, its floating numbers cast to `dtype`.
+
+    The memory of what was read is given back at once, so that beside the weights asked for there is one more at most.
+    dtype: by default the backend's.
+    """
+
+    def __init__(self, ops: Ops, weights: Mapping[str, Weight], dtype: str | None = None) -> None:
+        self._ops, self._weights, self._dtype = ops, weights, dtype or ops.dtype
+
+    def __getitem__(self, name: str) -> Any:
+        array = self._weights[name]
+        arrived = self._ops.asarray(array, self._dtype if "float" in str(array.dtype) else None)
+        forget_pages(array)
+        return arrived
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._weights
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
 
 
 def null_caption(rows: Weight, length: int) -> Weight:

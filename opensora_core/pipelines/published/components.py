@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidInputError
-from ...module import rebuild, to_backend
+from ...module import rebuild
 from ...ops import Ops
 from ...releases.discovery import Part, find_parts
-from ...releases.loading import fit_published
+from ...releases.loading import Arriving, fit_published
 from ...releases.release import RELEASES, Release
 from ...vae.image import AutoencoderKL, FrameVAE
 
@@ -71,5 +71,5 @@ class ReleaseFiles:
 def on_backend(part: Part, ops: Ops, dtype: str | None = None) -> Iterator[Any]:
     """The model of a part on the backend, for as long as the context lasts."""
     config, shell, weights = fit_published(part.architecture, part.checkpoint)
-    model = to_backend(ops, rebuild(shell, weights), dtype)
+    model = rebuild(shell, Arriving(ops, weights, dtype))
     yield FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model
