@@ -11,10 +11,9 @@ import torch.nn.functional as F
 
 from opensora_core.ops import HALF, NEVER, Array, Ops
 
-SHORT = (
-    64  # up to so many keys, gradients through matmul-softmax-matmul are faster on the CPU than through a fused kernel
-)
+SHORT = 64  # up to so many keys, gradients through the weights are faster on the CPU than through the fused kernel
 FEW = 4096  # numbers in a group, below which its norm is computed in float64
+CHUNK = 1 << 18  # weights that AdamW updates at a time
 
 
 class TorchFused(Ops):
@@ -104,18 +103,22 @@ class TorchFused(Ops):
         weight_decay: float = 0.0,
         factor: Array | None = None,
     ) -> tuple[Array, Array, Array]:
+        given = (param, grad, mean, square) if factor is None else (param, grad, mean, square, factor)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in given):
+            return super().adamw_step(param, grad, mean, square, step, rate, betas, eps, weight_decay, factor)
         beta1, beta2 = betas
-        p, g = self.widen(param), self.widen(grad)
-        g = g if factor is None else g * factor
-        mean = (mean * beta1).add_(g, alpha=1 - beta1)  # in place only what is new here
-        square = (square * beta2).addcmul_(g, g, value=1 - beta2)
-        del g  # memory is short here: every array is as long as all parameters
         unbiased = (1 - beta2**step) ** 0.5
-        root = torch.sqrt(square)
-        root = root + eps * unbiased if root.requires_grad else root.add_(eps * unbiased)
-        p = p * (1 - rate * weight_decay) if weight_decay else p
-        p = torch.addcdiv(p, mean, root, value=-rate * unbiased / (1 - beta1**step))
-        return self.astype(p, param.dtype), mean, square
+        old = [x.reshape(-1).split(CHUNK) for x in (self.widen(param), self.widen(grad), mean, square)]
+        made = [torch.empty(x.shape, dtype=mean.dtype, device=x.device) for x in (param, mean, square)]
+        new = [x.view(-1).split(CHUNK) for x in made]
+        for p, g, m, s, new_p, new_m, new_s in zip(*old, *new, strict=True):  # what is in between stays in the cache
+            g = g if factor is None else g * factor
+            torch.mul(m, beta1, out=new_m).add_(g, alpha=1 - beta1)
+            torch.mul(s, beta2, out=new_s).addcmul_(g, g, value=1 - beta2)
+            root = torch.sqrt(new_s).add_(eps * unbiased)
+            torch.mul(p, 1 - rate * weight_decay, out=new_p)
+            new_p.addcdiv_(new_m, root, value=-rate * unbiased / (1 - beta1**step))
+        return self.astype(made[0], param.dtype), made[1], made[2]
 
 
 def _through_weights(q: Array, k: Array, v: Array, mask: Array | None, scale: float | None) -> torch.Tensor:
