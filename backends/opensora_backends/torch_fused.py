@@ -133,3 +133,18 @@ def _pairs(x: torch.Tensor) -> torch.Tensor:
     pairs = x.unflatten(-1, (-1, 2))
     aligned = x.stride(-1) == 1 and not any(n % 2 for n in (*x.stride()[:-1], x.storage_offset()))
     return torch.view_as_complex(pairs if aligned else pairs.contiguous())
+
+
+def cut_from(vectors: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """The vector that these were cut from one after the other; None if they were not, or take part in autograd.
+
+    All weights of a model, joined for the optimizer, are the vector that it cut them from a step ago: no copy needed.
+    """
+    first, end = vectors[0], vectors[0].storage_offset()
+    storage = first.untyped_storage().data_ptr()
+    for x in vectors:
+        adjacent = x.storage_offset() == end and x.untyped_storage().data_ptr() == storage and x.dtype == first.dtype
+        if not adjacent or not x.is_contiguous() or x.requires_grad or x.device.type == "meta":
+            return None
+        end += x.numel()
+    return first.as_strided((end - first.storage_offset(),), (1,))

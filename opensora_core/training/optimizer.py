@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..checks import number
+from ..derived import stack
 from ..errors import InvalidInputError
 from ..ops import Array, Ops
 
+CHUNK = 1 << 18  # numbers squared at a time, whose squares stay in the cache
 Params = Mapping[str, Array]
 
 
@@ -70,7 +72,8 @@ class AdamW:
 
 def clip_factor(ops: Ops, gradient: Array, clip_norm: float) -> Array:
     """Factor that brings the L2 norm of the gradient down to clip_norm if it is above."""
-    norm = ops.sqrt(ops.sum(gradient * gradient))
+    parts = [gradient[start : start + CHUNK] for start in range(0, gradient.shape[0], CHUNK)]
+    norm = ops.sqrt(ops.sum(stack(ops, [ops.sum(part * part) for part in parts])))
     return clip_norm / ops.maximum(norm, clip_norm)
 
 
