@@ -15,8 +15,8 @@ from ..errors import InvalidInputError
 from ..module import state_dict, to_backend, tree_map
 from ..nn.lora import attach, merged
 from ..registry import get_backend
+from ..serialization.array_cache import DEFAULT_BYTES, ArrayCache
 from ..training.checkpoints import KEEP
-from ..training.datasets.cache import DEFAULT_BYTES, ArrayCache
 from ..training.datasets.files import Encoders, TrainingFiles
 from ..training.recipe import Recipe
 from ..training.team import Team

@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,11 @@ from ..checks import one_of
 from ..errors import InvalidInputError
 from ..module import state_dict
 from ..ops import Array, Ops
+from ..serialization.array_cache import ArrayCache, key_of
 from ..text.cleaning import clean_prompt
 from ..text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS, PublishedTokenizer, open_tokenizer
 from ..text.warning import PromptWarning
-from ..training.datasets.cache import key_of
 from .text_models import load_clip, open_t5
-
-if TYPE_CHECKING:
-    from ..training.datasets.cache import ArrayCache
 
 Encoder = Callable[[Ops, NDArray[Any], NDArray[Any] | None], Array]
 """Host ids [B, L] and mask [B, L] or None -> features [B, L, C] or [B, C]."""

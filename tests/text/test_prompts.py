@@ -13,11 +13,11 @@ from opensora_core.errors import InvalidInputError
 from opensora_core.registry import get_backend
 from opensora_core.releases.prompts import PromptEncoder, clip_prompts, fingerprint, t5_prompts, transformers_prompts
 from opensora_core.releases.text_models import open_t5
+from opensora_core.serialization.array_cache import ArrayCache
 from opensora_core.serialization.folder import save_folder
 from opensora_core.text.cleaning import clean_prompt
 from opensora_core.text.published_tokenizers import open_tokenizer
 from opensora_core.text.warning import PromptWarning
-from opensora_core.training.datasets.cache import ArrayCache
 
 from .oracle import SMALL_CLIP, SMALL_T5, far, shaken, weights
 from .tiny import clip_tokenizer, t5_tokenizer

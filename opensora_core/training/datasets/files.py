@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
+from ...serialization.array_cache import ArrayCache, Contents, key_of
 from ..recipe import Recipe
 from ..stages import Bucket, Stage
-from .cache import ArrayCache, Contents, key_of
 from .cuts import Cut, cut
 from .placing import placing
 from .sampler import BucketSampler, Draw

@@ -9,9 +9,9 @@ import pytest
 
 from opensora_core.errors import InvalidInputError
 from opensora_core.media import decode
+from opensora_core.serialization.array_cache import ArrayCache
 from opensora_core.text.tokenizer import WordTokenizer
 from opensora_core.training.data import make_batch, prefetch
-from opensora_core.training.datasets.cache import ArrayCache
 from opensora_core.training.datasets.files import TrainingFiles
 from tests.training.datasets.clips import encoders, write_clip, write_folder
 from tests.training.tiny import recipe

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FileFormatError, InvalidInputError, LimitError
-from ...serialization.manifest import sha256
-from ...serialization.reader import open_safetensors
-from ...serialization.writer import write_safetensors
+from ..errors import FileFormatError, InvalidInputError, LimitError
+from .manifest import sha256
+from .reader import open_safetensors
+from .writer import write_safetensors
 
 DEFAULT_BYTES = 10 << 30
 NAME = "array"  # of the tensor in a file
