@@ -16,17 +16,17 @@ from ..dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
 from ..errors import WeightsError
 from ..nn.init import RandomInit
 from ..serialization.names import show
-from ..text import shapes as text
 from ..text.clip import CLIPText
 from ..text.clip_config import CLIPTextConfig
 from ..text.t5 import T5Encoder
 from ..text.t5_config import T5Config
-from ..vae import shapes as vae
 from ..vae.causal3d import HunyuanVAE, HunyuanVAEConfig
-from ..vae.image import AutoencoderKL, AutoencoderKLConfig, modern_names
+from ..vae.image import AutoencoderKL, AutoencoderKLConfig
 from ..vae.two_stage import TwoStageConfig, TwoStageVAE
 from ..vae.windowed import WindowedVAE, WindowedVAEConfig
-from . import shapes as infer
+from . import autoencoder_shapes as vae
+from . import denoiser_shapes as dit
+from . import text_shapes as text
 from .shapes import Shapes, Values
 
 
@@ -73,27 +73,39 @@ class Architecture:
 ARCHITECTURES = (
     Architecture(
         "STDiT", "v1.0", "denoiser", "blocks.0.attn_temp.qkv.weight",
-        infer.stdit, STDiTConfig, STDiT.create, "t_block_temp.1.weight", BUFFERS,
+        dit.stdit, STDiTConfig, STDiT.create, "t_block_temp.1.weight", BUFFERS,
     ),
-    Architecture("STDiT2", "v1.1", "denoiser", "t_block_temp.1.weight", infer.stdit2, STDiT2Config, STDiT2.create),
+    Architecture("STDiT2", "v1.1", "denoiser", "t_block_temp.1.weight", dit.stdit2, STDiT2Config, STDiT2.create),
     Architecture(
         "STDiT3", "v1.2", "denoiser", "temporal_blocks.0.attn.qkv.weight",
-        infer.stdit3, STDiT3Config, STDiT3.create, "x_embedder_cond.proj.weight",
+        dit.stdit3, STDiT3Config, STDiT3.create, "x_embedder_cond.proj.weight",
     ),
     Architecture(
         "STDiT3", "v1.3", "denoiser", "x_embedder_cond.proj.weight",
-        infer.windowed_stdit3, WindowedConfig, WindowedSTDiT3.create,
+        dit.windowed_stdit3, WindowedConfig, WindowedSTDiT3.create,
     ),
     Architecture(
-        "MMDiT", "v2.0", "denoiser", "double_blocks.0.img_attn.q_proj.weight", infer.mmdit, MMDiTConfig, MMDiT.create
+        "MMDiT", "v2.0", "denoiser", "double_blocks.0.img_attn.q_proj.weight", dit.mmdit, MMDiTConfig, MMDiT.create
+    ),
+    Architecture(
+        "MMDiT, Flux layout", "v2.0", "denoiser", "double_blocks.0.img_attn.qkv.weight",
+        dit.mmdit, MMDiTConfig, MMDiT.create,
     ),
     Architecture(
         "AutoencoderKL", "v1.0 and v1.1", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.weight",
-        vae.autoencoder_kl, AutoencoderKLConfig, AutoencoderKL.create, rename=modern_names,
+        vae.autoencoder_kl, AutoencoderKLConfig, AutoencoderKL.create, rename=vae.modern_names,
     ),
     Architecture(
         "TwoStageVAE", "v1.2", "autoencoder", "temporal_vae.encoder.conv_in.conv.weight",
         vae.two_stage, TwoStageConfig, TwoStageVAE.create,
+    ),
+    Architecture(
+        "WindowedVAE", "v1.3", "autoencoder", "encoder.down.0.block.0.conv1.conv.weight",
+        vae.windowed, WindowedVAEConfig, WindowedVAE.create,
+    ),
+    Architecture(
+        "HunyuanVAE", "v2.0", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.conv.weight",
+        vae.hunyuan, HunyuanVAEConfig, HunyuanVAE.create,
     ),
     Architecture(
         "T5Encoder", "v1.0 to v2.0", "text encoder", "encoder.block.0.layer.1.DenseReluDense.wi_0.weight",
@@ -103,18 +115,6 @@ ARCHITECTURES = (
         "CLIPText", "v2.0", "text encoder", "text_model.encoder.layers.0.self_attn.q_proj.weight",
         text.clip, CLIPTextConfig, CLIPText.create, rename=text.clip_weights,
         buffers=("text_model.embeddings.position_ids",),
-    ),
-    Architecture(
-        "WindowedVAE", "v1.3", "autoencoder", "encoder.down.0.block.0.conv1.conv.weight",
-        vae.windowed, WindowedVAEConfig, WindowedVAE.create,
-    ),
-    Architecture(
-        "MMDiT, Flux layout", "v2.0", "denoiser", "double_blocks.0.img_attn.qkv.weight",
-        infer.mmdit, MMDiTConfig, MMDiT.create,
-    ),
-    Architecture(
-        "HunyuanVAE", "v2.0", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.conv.weight",
-        vae.hunyuan, HunyuanVAEConfig, HunyuanVAE.create,
     ),
 )  # fmt: skip
 

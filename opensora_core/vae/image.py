@@ -30,8 +30,6 @@ PUBLISHED_ONLY = {  # fields of published config.json files that change no numbe
     "_diffusers_version", "_name_or_path", "type", "from_pretrained", "subfolder", "local_files_only",
 }  # fmt: skip
 
-OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-
 
 @dataclass(frozen=True)
 class AutoencoderKLConfig:
@@ -189,20 +187,3 @@ class FrameVAE:
     def _batches(self, frames: int) -> list[slice]:
         size = self.config.micro_batch_size or frames
         return [slice(i, i + size) for i in range(0, frames, size)]
-
-
-def modern_names(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Weights of older 2D autoencoders under today's names: query, key, value, proj_attn are to_q, to_k, to_v, to_out.
-
-    Their linear maps that were stored as 1x1 convolutions [out, in, 1, 1] become [out, in].
-    """
-    renamed = {}
-    for name, weight in weights.items():
-        head, _, last = name.rpartition(".")
-        block, _, part = head.rpartition(".")
-        if ".attentions." in name and part in OLD_NAMES:
-            name = f"{block}.{OLD_NAMES[part]}.{last}"
-        if ".attentions." in name and len(weight.shape) == 4:
-            weight = weight.reshape(weight.shape[:2])
-        renamed[name] = weight
-    return renamed

@@ -16,11 +16,11 @@ from opensora_core.module import state_dict, to_backend
 from opensora_core.nn.init import ShapeInit
 from opensora_core.registry import get_backend
 from opensora_core.releases.text_models import load_clip
+from opensora_core.releases.text_shapes import CLIP_PREFIX
 from opensora_core.serialization.folder import save_folder
 from opensora_core.serialization.state import fill
 from opensora_core.text.clip import CLIPText
 from opensora_core.text.clip_config import CLIPTextConfig
-from opensora_core.text.shapes import CLIP_PREFIX
 
 from .oracle import SMALL_CLIP, far, in_float64, official_clip, weights
 

@@ -21,9 +21,9 @@ from opensora_core.nn.init import RandomInit, ShapeInit
 from opensora_core.registry import get_backend
 from opensora_core.releases.discovery import find_parts
 from opensora_core.releases.text_models import load_clip, load_t5, open_t5
+from opensora_core.releases.text_shapes import T5_ALIAS, t5_weights
 from opensora_core.serialization.folder import save_folder
 from opensora_core.serialization.state import fill
-from opensora_core.text.shapes import T5_ALIAS, t5_weights
 from opensora_core.text.t5 import T5Encoder
 from opensora_core.text.t5_config import T5Config
 from opensora_core.text.t5_positions import position_buckets

@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from opensora_core.errors import InvalidInputError
 from opensora_core.nn.init import ShapeInit
+from opensora_core.releases.autoencoder_shapes import hunyuan
 from opensora_core.vae import causal3d, layers
 from opensora_core.vae.causal3d import HunyuanVAE, HunyuanVAEConfig
-from opensora_core.vae.shapes import hunyuan
 from opensora_core.vae.tiling import Tile, blend, tiled_space, tiled_time
 from tests.vae.tiny import HUNYUAN, OPS, filled, shapes, video
 

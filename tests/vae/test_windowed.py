@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose
 
 from opensora_core.errors import InvalidInputError
 from opensora_core.nn.init import ShapeInit
+from opensora_core.releases.autoencoder_shapes import windowed
 from opensora_core.vae.attention import causal_attention
-from opensora_core.vae.shapes import windowed
 from opensora_core.vae.windowed import MEAN, STD, WindowedVAE, WindowedVAEConfig
 from tests.vae.tiny import OPS, WINDOWED, filled, shapes, video
 

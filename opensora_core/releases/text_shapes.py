@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-Shapes = Mapping[str, tuple[int, ...]]
-Values = dict[str, Any]
+from .shapes import Shapes, Values, count
 
 T5_SHARED = "shared.weight"
 T5_ALIAS = "encoder.embed_tokens.weight"  # the same table, under the name by which the encoder uses it
@@ -26,7 +25,7 @@ def t5(shapes: Shapes) -> Values:
         "d_model": width,
         "d_kv": own[f"{attention}.q.weight"][0] // heads,
         "d_ff": own["encoder.block.0.layer.1.DenseReluDense.wo.weight"][1],
-        "num_layers": _count(own, "encoder.block."),
+        "num_layers": count(own, "encoder.block"),
         "num_heads": heads,
         "relative_attention_num_buckets": buckets,
     }
@@ -35,12 +34,12 @@ def t5(shapes: Shapes) -> Values:
 def clip(shapes: Shapes) -> Values:
     """CLIP's text model, of a file that may hold the image model too."""
     vocabulary, width = shapes[f"{CLIP_PREFIX}embeddings.token_embedding.weight"]
-    layers = f"{CLIP_PREFIX}encoder.layers."
+    layers = f"{CLIP_PREFIX}encoder.layers"
     return {
         "vocab_size": vocabulary,
         "hidden_size": width,
-        "intermediate_size": shapes[f"{layers}0.mlp.fc1.weight"][0],
-        "num_hidden_layers": _count(shapes, layers),
+        "intermediate_size": shapes[f"{layers}.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": count(shapes, layers),
         "num_attention_heads": max(1, width // CLIP_HEAD),
         "max_position_embeddings": shapes[f"{CLIP_PREFIX}embeddings.position_embedding.weight"][0],
     }
@@ -56,7 +55,3 @@ def t5_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
 def clip_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the text model."""
     return {name: array for name, array in weights.items() if name.startswith(CLIP_PREFIX)}
-
-
-def _count(shapes: Shapes, prefix: str) -> int:
-    return len({name.removeprefix(prefix).partition(".")[0] for name in shapes if name.startswith(prefix)})
