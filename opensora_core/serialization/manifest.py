@@ -20,6 +20,10 @@ MANIFEST_BYTES: Final = 8 * 2**20
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # left by file browsers in any folder they show
 
 
+class UnknownVersionError(FileFormatError):
+    """A folder is not damaged, but of a version that this library does not know."""
+
+
 def write_manifest(folder: Path) -> None:
     """List every file below `folder` in its `manifest.json`."""
     files = {}
@@ -83,7 +87,7 @@ def _read(folder: Path) -> list[tuple[str, int, str]]:
     if manifest.get("format") != FORMAT:
         raise FileFormatError(f"{path}: the format is {manifest.get('format')!r:.80}, expected {FORMAT!r}")
     if manifest.get("version") != VERSION:
-        raise FileFormatError(
+        raise UnknownVersionError(
             f"{path}: version {manifest.get('version')!r:.80} is unknown, this library knows {VERSION}; upgrade it?"
         )
     if not isinstance(manifest.get("files"), dict):

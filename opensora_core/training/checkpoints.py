@@ -15,12 +15,14 @@ from ..errors import FileFormatError, InvalidInputError, LimitError, WeightsErro
 from ..ops import Array, Ops
 from ..serialization.folder import load_folder, save_folder
 from ..serialization.leftovers import put_back
+from ..serialization.manifest import UnknownVersionError
 from ..serialization.state import check_state
 from .continuing import REMEDY, changes, described
 from .optimizer import AdamState
 from .recipe import Recipe
 
 KEEP = 2  # checkpoints: one more than needed, lest a damaged disk take the only one
+MOVE_AWAY = "move the checkpoint away to go on from an older one"
 Shapes = dict[str, tuple[int, ...]]
 FORMAT, VERSION = "opensora-training-state", 1
 
@@ -73,6 +75,8 @@ def latest_checkpoint(ops: Ops, folder: Path, like: TrainState, recipe: Recipe |
     for path in reversed(_checkpoints(folder)):
         try:
             config, tensors = load_folder(path)
+        except UnknownVersionError as error:
+            raise InvalidInputError(f"{error} Or {MOVE_AWAY}") from error
         except FileFormatError as error:
             _pass_over(f"the checkpoint {path.name} is damaged and was passed over for an older one: {error}")
             continue
@@ -115,8 +119,8 @@ def _shapes(arrays: Mapping[str, Array]) -> Shapes:
 def _check_version(path: Path, version: object) -> None:
     if version != VERSION:
         raise InvalidInputError(
-            f"the checkpoint {path} is of version {version!r:.80}, this library knows {VERSION}: upgrade it, or "
-            "move the checkpoint away to go on from an older one"
+            f"the checkpoint {path} is of version {version!r:.80}, this library knows {VERSION}: "
+            f"upgrade it, or {MOVE_AWAY}"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opensora_core.errors import WeightsError
+from opensora_core.errors import InvalidInputError, WeightsError
 from opensora_core.registry import get_backend
 from opensora_core.serialization import atomic
 from opensora_core.serialization.folder import load_folder, save_folder
@@ -98,6 +98,18 @@ def test_an_incomplete_or_strange_checkpoint_is_passed_over_aloud(folder):
     with pytest.warns(CheckpointWarning) as warned:
         assert equal(latest_checkpoint(OPS, folder, state(0)), state(10))
     assert [str(w.message)[:24] for w in warned] == ["the folder step-00000030", "the checkpoint step-0000"]
+
+
+def test_a_checkpoint_of_a_newer_library_is_not_taken_for_a_damaged_one(folder):
+    newest = folder / "step-00000020"
+    manifest = (newest / "manifest.json").read_text()
+    (newest / "manifest.json").write_text(manifest.replace('"version": 1', '"version": 2'))
+    with pytest.raises(InvalidInputError, match=r"20.manifest.json: version 2 is unknown.*Or move the checkpoint away"):
+        latest_checkpoint(OPS, folder, state(0))
+    newest.rename(folder / "of-version-2")
+    assert equal(latest_checkpoint(OPS, folder, state(0)), state(10))
+    save_checkpoint(OPS, folder, state(20))
+    assert equal(latest_checkpoint(OPS, folder, state(0)), state(20))
 
 
 def test_a_whole_checkpoint_takes_the_place_of_a_damaged_one(folder):
