@@ -67,4 +67,4 @@ def _sample(batch: Batch, name: str) -> str:
     """Which sample, and the file that it was made of."""
     array = batch.arrays[name]
     index = int(np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1)))
-    return f" of sample {index}" + (f", {batch.files[index]}" if batch.files else "")
+    return f" of sample {index}" + (f", {batch.files[index]}" if index < len(batch.files) else "")

@@ -34,7 +34,7 @@ Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch on the host, the bucket it belongs to, and the files it was made of, if any."""
+    """One training batch on the host, the bucket it belongs to, and the files its first samples are made of, if any."""
 
     bucket: Bucket
     arrays: dict[str, NDArray[Any]]
@@ -58,12 +58,15 @@ def make_batch(
     rng = generator(recipe.seed, "batch", step)
     if files is not None and stage.data is not None:
         clips = files.clips(step)
+        if count := stage.rendered(clips.bucket):
+            frames, captions, fps = _draw_clips(stage, clips.bucket, count, rng, split)
+            clips = files.and_rendered(clips, encode(frames), captions, fps)
         _, text_mask = tokenizer.encode_batch(clips.captions)
         text = {"text": clips.text, "text_mask": text_mask}
         arrays = _arrays(recipe, stage, rng, clips.latents, text, clips.fps)
         return Batch(clips.bucket, arrays, clips.names)
     bucket = _draw_bucket(stage, rng)
-    frames, captions, fps = _draw_clips(stage, bucket, rng, split)
+    frames, captions, fps = _draw_clips(stage, bucket, bucket.batch_size, rng, split)
     ids, text_mask = tokenizer.encode_batch(captions)
     text = {"ids": ids, "text_mask": text_mask}
     return Batch(bucket, _arrays(recipe, stage, rng, encode(frames), text, fps))
@@ -106,11 +109,11 @@ def _draw_bucket(stage: Stage, rng: np.random.Generator) -> Bucket:
 
 
 def _draw_clips(
-    stage: Stage, bucket: Bucket, rng: np.random.Generator, split: Split
+    stage: Stage, bucket: Bucket, count: int, rng: np.random.Generator, split: Split
 ) -> tuple[NDArray[np.uint8], list[str], list[float]]:
     still_image = bucket.num_frames == 1
     clips, captions, rates = [], [], []
-    for _ in range(bucket.batch_size):
+    for _ in range(count):
         world = stage.scenes(rng)
         scene = world.sample(rng, split)
         fps = float(bucket.fps[rng.integers(len(bucket.fps))])

@@ -113,8 +113,12 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
 def _stage(number: int, values: Any) -> Stage:
     values = _mapping(f"stage {number}", values)
     where = f"stage {number} ({values.get('name')!r:.40})"
-    if "data" in values and (wrong := sorted({"world", "full_share", "free_placement"} & set(values))):
-        raise InvalidInputError(f"{where} has both data and {', '.join(wrong)}: it learns from files or from a world")
+    of_world = sorted({"world", "full_share", "free_placement"} & set(values))
+    if "data" in values and of_world and not values.get("world_share"):
+        raise InvalidInputError(
+            f"{where} has both data and {', '.join(of_world)}: it learns from files or from a world, or from both with "
+            "a world_share above 0"
+        )
     stage: Stage = _with_buckets(where, Stage, values)
     return stage
 

@@ -52,7 +52,8 @@ class Stage:
 
     Clips come from the synthetic `world`, a `full_share` of them from the full one, lest any of its words stay new to
     the model; or from `data`: a folder of videos and pictures, or a CSV or Parquet manifest of them. Files are sorted
-    into `buckets`, or as Open-Sora does it by a `bucket_config` (see `BucketConfig`).
+    into `buckets`, or as Open-Sora does it by a `bucket_config` (see `BucketConfig`). With `buckets` a `world_share` of
+    each batch's clips comes from the world all the same, lest the model forget it.
     frame_interval: every how many frames of a file one is taken, at its own rate; None with `buckets`: files are read
     at the bucket's fps. moments: at how many places of a file, drawn by the seed, clips begin, one after the other from
     epoch to epoch. drop_last: leave out files that do not fill a batch, instead of repeating some.
@@ -71,6 +72,7 @@ class Stage:
     caption_dropout: float = 0.1
     mask_ratios: Mapping[str, float] = field(default_factory=dict)
     data: str | None = None
+    world_share: float = 0.0
     bucket_config: Mapping[str, Mapping[Any, Any]] | None = None
     frame_interval: int | None = None
     moments: int = 1
@@ -92,6 +94,7 @@ class Stage:
         number("caption_dropout", self.caption_dropout, 0, 1)
         check_ratios(self.mask_ratios)
         whole("moments", self.moments, 1)
+        number("world_share", self.world_share, 0, 1)
         self._check_data()
 
     def _check_data(self) -> None:
@@ -104,11 +107,34 @@ class Stage:
         switch("drop_last", self.drop_last)
         if self.data is not None and (not isinstance(self.data, str) or not self.data):
             raise InvalidInputError(f"data={self.data!r} must be the path of a folder or of a .csv or .parquet file")
-        given = {"bucket_config": None, "frame_interval": None, "moments": 1, "drop_last": False}
+        given = {"bucket_config": None, "frame_interval": None, "moments": 1, "drop_last": False, "world_share": 0}
         if self.data is None and (idle := [name for name, unset in given.items() if getattr(self, name) != unset]):
-            raise InvalidInputError(f'{", ".join(idle)} sort files, and this stage names none: add data = "folder"')
+            raise InvalidInputError(f'{", ".join(idle)} need files, and this stage names none: add data = "folder"')
         if self.bucket_config is not None:
             BucketConfig(self.bucket_config)
+        if self.world_share:
+            self._check_mixture()
+
+    def _check_mixture(self) -> None:
+        if self.bucket_config is not None:
+            raise InvalidInputError(
+                "world_share needs [[stages.buckets]], whose batches it fills up; without it leave 0"
+            )
+        for bucket in self.buckets:
+            size = bucket.batch_size
+            if not 0 < self.rendered(bucket) < size:
+                raise InvalidInputError(
+                    f"world_share={self.world_share:g} makes {self.rendered(bucket)} of the {size} clips of a batch, "
+                    "and both kinds need one at least: raise batch_size, or change the share"
+                )
+
+    def rendered(self, bucket: Bucket) -> int:
+        """How many clips of a batch come from the world in a stage that learns from files."""
+        return round(self.world_share * bucket.batch_size)
+
+    def from_files(self, bucket: Bucket) -> int:
+        """How many clips of a batch come from files in a stage that learns from them."""
+        return bucket.batch_size - self.rendered(bucket)
 
     def scenes(self, rng: np.random.Generator) -> World:
         """Return the world that the next clip is drawn from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -36,7 +36,7 @@ class Encoders:
 
 @dataclass(frozen=True)
 class Clips:
-    """The clips of one batch: latents [B, C, T', h, w], text [B, L, D], captions, rates, and the files' names."""
+    """The clips of one batch: latents [B, C, T', h, w], text [B, L, D], captions, rates; names of those from files."""
 
     bucket: Bucket
     latents: NDArray[np.float32]
@@ -67,7 +67,7 @@ class TrainingFiles:
 
     def _sampler(self, stage: Stage, samples: list[Sample]) -> BucketSampler:
         place = placing(stage, samples, self.recipe.seed, self.skipped)
-        sampler = BucketSampler(place, self.recipe.seed, stage.drop_last)
+        sampler = BucketSampler(place, self.recipe.seed, stage.drop_last, stage.from_files)
         sampler.draw(0)  # complains of a stage without a batch now, not when its turn comes
         return sampler
 
@@ -77,7 +77,7 @@ class TrainingFiles:
         return {sample.text for samples, _ in self._stages.values() for sample in samples}
 
     def clips(self, step: int) -> Clips:
-        """The clips of a global step: the same whoever asks, and when.
+        """The clips of a global step that come from files: the same whoever asks, and when.
 
         A file that cannot be read is skipped, and the next one of its bucket stands in for it.
         """
@@ -95,11 +95,22 @@ class TrainingFiles:
             tuple(str(sample.path) for sample, _, _ in taken),
         )
 
+    def and_rendered(self, clips: Clips, latents: NDArray[np.float32], captions: list[str], fps: list[float]) -> Clips:
+        """A batch with rendered clips after those of files."""
+        text = np.stack([self._encoders.text(caption) for caption in captions])
+        return replace(
+            clips,
+            latents=np.concatenate([clips.latents, latents]),
+            text=np.concatenate([clips.text, text]),
+            captions=[*clips.captions, *captions],
+            fps=[*clips.fps, *fps],
+        )
+
     def _take(self, stage: Stage, samples: list[Sample], draw: Draw) -> list[tuple[Sample, Cut, NDArray[np.float32]]]:
         taken: list[tuple[Sample, Cut, NDArray[np.float32]]] = []
         failures = 0  # in a row
         for place in count():
-            if len(taken) == draw.bucket.batch_size:
+            if len(taken) == stage.from_files(draw.bucket):
                 break
             sample = samples[draw.file(place)]
             clip = cut(sample, draw.bucket, stage.frame_interval, self.recipe.seed, draw.epoch % stage.moments)

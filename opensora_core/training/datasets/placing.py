@@ -47,7 +47,7 @@ def _by_weight(stage: Stage, samples: Sequence[Sample], seed: int, skipped: Skip
         if not fits[number].any():
             length = "a picture" if sample.num_frames == 1 else f"{sample.num_frames} frames at {sample.fps:g} fps"
             skipped.add(sample.path, f"{length}: too short for every bucket of stage {stage.name!r}")
-    shares = fits * np.array([b.weight * b.batch_size for b in stage.buckets])
+    shares = fits * np.array([b.weight * stage.from_files(b) for b in stage.buckets])
     edges = np.cumsum(shares, axis=1)
 
     def place(epoch: int) -> list[Bucket | None]:

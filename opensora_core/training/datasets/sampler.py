@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -40,10 +41,17 @@ class BucketSampler:
         place: epoch -> the bucket of every file, None for one that is left out.
         seed: of the order.
         drop_last: leave out what does not fill a batch.
+        size: how many files a batch of a bucket takes, by default its batch_size.
     """
 
-    def __init__(self, place: Callable[[int], Sequence[Bucket | None]], seed: int, drop_last: bool = False) -> None:
-        self._place, self._seed, self._drop_last = place, seed, drop_last
+    def __init__(
+        self,
+        place: Callable[[int], Sequence[Bucket | None]],
+        seed: int,
+        drop_last: bool = False,
+        size: Callable[[Bucket], int] = attrgetter("batch_size"),
+    ) -> None:
+        self._place, self._seed, self._drop_last, self._size = place, seed, drop_last, size
         self._ends: list[int] = []  # number of batches up to the end of each epoch
         self._plans: dict[int, list[Draw]] = {}  # of the last epochs asked for
         self._lock = threading.Lock()
@@ -83,7 +91,7 @@ class BucketSampler:
         return [draws[i] for i in rng.permutation(len(draws))]
 
     def _cut(self, bucket: Bucket, files: list[int], epoch: int, rng: np.random.Generator) -> list[Draw]:
-        size = bucket.batch_size
+        size = self._size(bucket)
         order = tuple(rng.permutation(files).tolist())
         count = len(order) // size if self._drop_last else -(-len(order) // size)
         return [Draw(bucket, order, i * size, epoch) for i in range(count)]

@@ -133,6 +133,25 @@ def test_a_file_that_cannot_be_read_is_replaced_and_named(tmp_path):
         TrainingFiles(made, encoders()).clips(2)
 
 
+def test_a_share_of_every_batch_is_rendered_and_an_epoch_still_has_every_file_once(tmp_path):
+    data = write_folder(tmp_path / "data", videos=4, pictures=0)
+    made = learning_from(data, {**CLIP, "batch_size": 5}, world_share=0.6, world="full")
+    files, rendered = TrainingFiles(made, encoders()), []
+
+    def encode(frames):
+        rendered.append(frames.shape)
+        return np.full((len(frames), 3, 2, 2, 3), 7, np.float32)
+
+    batches = [make_batch(made, step, TOKENIZER, encode, files) for step in (2, 3)]
+    assert rendered == [(3, 5, 16, 24, 3)] * 2
+    assert sorted(name for batch in batches for name in batch.files) == [str(data / f"clip{i}.mp4") for i in range(4)]
+    for batch in batches:
+        assert {len(a) for a in batch.arrays.values()} == {batch.bucket.batch_size} == {5}
+        assert [bool((a == 7).all()) for a in batch.arrays["latents"]] == [False, False, True, True, True]
+    again = make_batch(made, 3, TOKENIZER, encode, TrainingFiles(made, encoders()))
+    assert digest(again) == digest(batches[1])
+
+
 def test_an_empty_bucket_says_what_is_there_and_what_to_do(tmp_path):
     data = write_folder(tmp_path / "data", videos=2)
     with pytest.raises(InvalidInputError, match=r"no file of .* for the bucket of 33 frames at 8 fps; the longest, .*"
