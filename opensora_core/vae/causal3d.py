@@ -16,7 +16,7 @@ from .layers import CausalConv, Conv, nearest
 from .posterior import Draw, Posterior
 from .precision import run
 from .sizes import check_held, check_latents, check_video, check_whole_groups
-from .stages import Decoder, Encoder, Shrink, Sizes
+from .stages import Decoder, Downsample, Encoder, Sizes
 from .tiling import Tile, tiled_space, tiled_time
 
 TIME, SPACE = 4, 8  # frames and pixels per latent cell
@@ -78,7 +78,7 @@ class HunyuanVAEConfig:
 
 
 @dataclass(frozen=True)
-class Grow:
+class Upsample:
     """Cells repeated twice along both sides, and `frames` times along time but for the first; then a convolution."""
 
     conv: CausalConv
@@ -97,14 +97,14 @@ class Causal:
         """Keeps the size."""
         return CausalConv.create(init, fan_in, out, kernel, replicate=True)
 
-    def shrink(self, init: RandomInit, channels: int, level: int) -> Shrink:
+    def downsample(self, init: RandomInit, channels: int, level: int) -> Downsample:
         """Half as many pixels a side, and half as many frames but at the first level."""
         stride = (self._frames(level), 2, 2)
-        return Shrink(CausalConv.create(init, channels, channels, 3, stride=stride, replicate=True))
+        return Downsample(CausalConv.create(init, channels, channels, 3, stride=stride, replicate=True))
 
-    def grow(self, init: RandomInit, channels: int, level: int) -> Grow:
+    def upsample(self, init: RandomInit, channels: int, level: int) -> Upsample:
         """Twice as many pixels a side, and twice as many frames but at the first level."""
-        return Grow(self.conv(init, channels, channels, 3), self._frames(level))
+        return Upsample(self.conv(init, channels, channels, 3), self._frames(level))
 
     def _frames(self, level: int) -> int:
         return 1 if level == 0 else 2

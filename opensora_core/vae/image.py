@@ -19,8 +19,8 @@ from .config import check_channels, from_published
 from .layers import Conv, nearest
 from .posterior import Draw, Posterior
 from .precision import run
-from .sizes import check_held, check_latents, check_least, check_video
-from .stages import Decoder, Encoder, Shrink, Sizes
+from .sizes import check_held, check_latents, check_least, check_video, micro_batches
+from .stages import Decoder, Downsample, Encoder, Sizes
 
 SCALE = 0.18215
 """What Open-Sora multiplies latents of every 2D autoencoder by, also those of SDXL's, whose own number is 0.13025."""
@@ -73,7 +73,7 @@ class AutoencoderKLConfig:
 
 
 @dataclass(frozen=True)
-class Grow:
+class Upsample:
     """Cells repeated twice along both sides, then a convolution."""
 
     conv: Conv
@@ -90,14 +90,14 @@ class Images:
         """Zero padding at both ends."""
         return Conv.create(init, fan_in, out, (kernel, kernel))
 
-    def shrink(self, init: RandomInit, channels: int, level: int) -> Shrink:
+    def downsample(self, init: RandomInit, channels: int, level: int) -> Downsample:
         """Stride 2, one row and column of zeros only at the bottom and on the right."""
         conv = Conv.create(init, channels, channels, (3, 3), stride=(2, 2), low=(0, 0), high=(1, 1))
-        return Shrink(conv)
+        return Downsample(conv)
 
-    def grow(self, init: RandomInit, channels: int, level: int) -> Grow:
+    def upsample(self, init: RandomInit, channels: int, level: int) -> Upsample:
         """Twice the size, then a convolution."""
-        return Grow(self.conv(init, channels, channels, 3))
+        return Upsample(self.conv(init, channels, channels, 3))
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class FrameVAE:
         check_video(video)
         check_least(video.shape[3], video.shape[4], self.config.compression)
         frames = rearrange(ops, video, "b c t h w -> (b t) c h w")
-        return (self.module.posterior(ops, frames[batch]) for batch in self._batches(frames.shape[0]))
+        return (self.module.posterior(ops, part) for part in micro_batches(frames, self.config.micro_batch_size))
 
     def encode(self, ops: Ops, video: Array, draw: Draw | None = None) -> Array:
         """Video [B, 3, T, H, W] in [-1, 1] -> scaled latents [B, 4, T, H/8, W/8].
@@ -181,9 +181,5 @@ class FrameVAE:
         if num_frames is not None:
             check_held(num_frames, num_frames, latents.shape[2])
         frames = rearrange(ops, latents, "b c t h w -> (b t) c h w") * (1.0 / SCALE)
-        images = [self.module.decode(ops, frames[batch]) for batch in self._batches(frames.shape[0])]
+        images = [self.module.decode(ops, part) for part in micro_batches(frames, self.config.micro_batch_size)]
         return rearrange(ops, ops.concat(images), "(b t) c h w -> b c t h w", t=latents.shape[2])
-
-    def _batches(self, frames: int) -> list[slice]:
-        size = self.config.micro_batch_size or frames
-        return [slice(i, i + size) for i in range(0, frames, size)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ..module import static
 from ..nn.init import RandomInit
@@ -138,12 +138,19 @@ class ResidualBlock:
         groups: int,
         conv: MakeConv,
         eps: float = 1e-6,
-    ) -> ResidualBlock:
+    ) -> Self:
         """Kernels of 3, and of 1 on the shortcut if fan_in is not out."""
         first = GroupNorm.create(init, fan_in, groups, eps), conv(init, fan_in, out, 3)
         second = GroupNorm.create(init, out, groups, eps), conv(init, out, out, 3)
         shortcut: dict[str, Any] = {cls.SHORTCUT: None if fan_in == out else conv(init, fan_in, out, 1)}
         return cls(*first, *second, **shortcut)
+
+    @classmethod
+    def chain(
+        cls, init: RandomInit, fan_in: int, out: int, count: int, groups: int, conv: MakeConv, eps: float = 1e-6
+    ) -> tuple[Self, ...]:
+        """Blocks one after another, of which the first changes the channels."""
+        return tuple(cls.create(init, width, out, groups, conv, eps) for width in (fan_in, *(out,) * (count - 1)))
 
     def __call__(self, ops: Ops, x: Array) -> Array:
         """x [B, in, ...] -> [B, out, ...]."""

@@ -1,4 +1,4 @@
-"""Whether a video, or latents, have a size that an autoencoder takes; if not, the nearest one that it does."""
+"""Sizes of videos and latents: whether an autoencoder takes them, the nearest that it does, and micro-batches."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def check_whole_groups(num_frames: int, group: int) -> None:
     if (num_frames - 1) % group:
         nearest = 1 + round((num_frames - 1) / group) * group
         raise InvalidInputError(f"num_frames={num_frames} must be 1 + {group}n; nearest: {nearest}")
+
+
+def micro_batches(x: Array, size: int | None) -> list[Array]:
+    """x [N, ...] in parts of `size` rows, the last one perhaps smaller; None: all in one."""
+    rows = x.shape[0]
+    step = size or rows
+    return [x[start : start + step] for start in range(0, rows, step)]
 
 
 def check_latents(latents: Array, channels: int) -> None:

@@ -40,15 +40,15 @@ class Kind(Protocol):
     def conv(self, init: RandomInit, fan_in: int, out: int, kernel: int) -> Any:
         """Return a convolution that keeps the size."""
 
-    def shrink(self, init: RandomInit, channels: int, level: int) -> Any:
+    def downsample(self, init: RandomInit, channels: int, level: int) -> Any:
         """Return the layer after an encoder's level."""
 
-    def grow(self, init: RandomInit, channels: int, level: int) -> Any:
+    def upsample(self, init: RandomInit, channels: int, level: int) -> Any:
         """Return the layer after a decoder's level."""
 
 
 @dataclass(frozen=True)
-class Shrink:
+class Downsample:
     """A strided convolution under the name `conv`."""
 
     conv: Layer
@@ -92,7 +92,7 @@ class MidBlock:
     @classmethod
     def create(cls, init: RandomInit, channels: int, groups: int, kind: Kind) -> MidBlock:
         """All of one width."""
-        first, second = _blocks(init, channels, channels, 2, groups, kind)
+        first, second = Block.chain(init, channels, channels, 2, groups, kind.conv)
         return cls((MidAttention.create(init, channels, groups),), (first, second))
 
     def __call__(self, ops: Ops, x: Array) -> Array:
@@ -116,8 +116,8 @@ class Encoder:
         widths, last = sizes.channels, len(sizes.channels) - 1
         levels = []
         for level, (fan_in, out) in enumerate(zip((widths[0], *widths), widths, strict=False)):
-            blocks = _blocks(init, fan_in, out, sizes.blocks, sizes.groups, kind)
-            levels.append(DownBlock(blocks, () if level == last else (kind.shrink(init, out, level),)))
+            blocks = Block.chain(init, fan_in, out, sizes.blocks, sizes.groups, kind.conv)
+            levels.append(DownBlock(blocks, () if level == last else (kind.downsample(init, out, level),)))
         return cls(
             kind.conv(init, sizes.in_channels, widths[0], 3),
             tuple(levels),
@@ -148,8 +148,8 @@ class Decoder:
         widths, last = tuple(reversed(sizes.channels)), len(sizes.channels) - 1
         levels = []
         for level, (fan_in, out) in enumerate(zip((widths[0], *widths), widths, strict=False)):
-            blocks = _blocks(init, fan_in, out, sizes.blocks + 1, sizes.groups, kind)
-            levels.append(UpBlock(blocks, () if level == last else (kind.grow(init, out, level),)))
+            blocks = Block.chain(init, fan_in, out, sizes.blocks + 1, sizes.groups, kind.conv)
+            levels.append(UpBlock(blocks, () if level == last else (kind.upsample(init, out, level),)))
         return cls(
             kind.conv(init, sizes.in_channels, widths[0], 3),
             tuple(levels),
@@ -162,8 +162,3 @@ class Decoder:
         """z [B, in_channels, ...] -> [B, out_channels, ...]."""
         x = sequential(ops, (self.conv_in, self.mid_block, *self.up_blocks), z)
         return self.conv_out(ops, self.conv_norm_out.silu(ops, x))
-
-
-def _blocks(init: RandomInit, fan_in: int, out: int, count: int, groups: int, kind: Kind) -> tuple[Any, ...]:
-    widths = (fan_in, *(out,) * (count - 1))
-    return tuple(Block.create(init, width, out, groups, kind.conv) for width in widths)

@@ -90,13 +90,13 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class TwiceTheFrames:
+class TemporalUpsample:
     """A convolution to twice the channels, which then become frames: channel 2c + s of frame t is frame 2t + s."""
 
     conv: Any
 
     @classmethod
-    def create(cls, init: RandomInit, channels: int) -> TwiceTheFrames:
+    def create(cls, init: RandomInit, channels: int) -> TemporalUpsample:
         """Keeps the channels."""
         return cls(CausalConv.create(init, channels, 2 * channels, 3).conv)
 
@@ -160,7 +160,7 @@ class TemporalDecoder:
         widths = config.widths
         levels = [_blocks(init, config, *pair) for pair in zip((*widths[1:], widths[-1]), widths, strict=True)]
         between = [
-            TwiceTheFrames.create(init, width) if doubled else Identity()
+            TemporalUpsample.create(init, width) if doubled else Identity()
             for width, doubled in zip(widths[1:], config.temporal_downsample, strict=True)
         ]
         return cls(
@@ -215,9 +215,8 @@ class TemporalVAE:
         return x[:, :, -num_frames % self.config.compression :]
 
 
-def _blocks(init: RandomInit, config: TemporalVAEConfig, fan_in: int, out: int) -> tuple[Any, ...]:
-    widths = (fan_in, *(out,) * (config.num_res_blocks - 1))
-    return tuple(Block.create(init, width, out, config.num_groups, _conv_without_bias, EPS) for width in widths)
+def _blocks(init: RandomInit, config: TemporalVAEConfig, fan_in: int, out: int) -> tuple[Block, ...]:
+    return Block.chain(init, fan_in, out, config.num_res_blocks, config.num_groups, _conv_without_bias, EPS)
 
 
 def _conv_without_bias(init: RandomInit, fan_in: int, out: int, kernel: int) -> CausalConv:

@@ -16,7 +16,7 @@ from ..ops import Array, Ops
 from .config import check_channels, from_published
 from .posterior import Draw, Posterior
 from .precision import run
-from .sizes import check_held, check_latents, check_least, check_video, check_whole_groups
+from .sizes import check_held, check_latents, check_least, check_video, check_whole_groups, micro_batches
 from .windowed_network import Decoder, Encoder, Sizes
 
 TIME, SPACE = 4, 8  # frames and pixels per latent cell
@@ -143,8 +143,8 @@ class WindowedVAE:
         check_least(video.shape[3], video.shape[4], 2)
         self.latent_frames(video.shape[2])
         rows = []
-        for batch in self._batches(video.shape[0]):
-            parts = (run(ops, (self.encoder,), video[batch, :, w]) for w in self._windows(video.shape[2]))
+        for batch in micro_batches(video, self.config.micro_batch_size):
+            parts = (run(ops, (self.encoder,), batch[:, :, w]) for w in self._windows(video.shape[2]))
             rows.append(ops.concat([Posterior.of(ops, part).sample(ops, draw) for part in parts], axis=2))
         z = ops.concat(rows)
         return z if self.config.normalization is None else (z - _channels(ops, MEAN, z)) / _channels(ops, STD, z)
@@ -161,7 +161,7 @@ class WindowedVAE:
         z = latents
         if self.config.normalization is not None:
             z = z * _channels(ops, STD, z) + _channels(ops, MEAN, z)
-        return ops.concat([self._decode_rows(ops, z[batch]) for batch in self._batches(z.shape[0])])
+        return ops.concat([self._decode_rows(ops, part) for part in micro_batches(z, self.config.micro_batch_size)])
 
     def _decode_rows(self, ops: Ops, z: Array) -> Array:
         parts: list[Array] = []
@@ -187,10 +187,6 @@ class WindowedVAE:
         size = self.config.micro_frame_size
         step = latent_frames if size is None else 1 + (size - 1) // TIME
         return [slice(i, min(i + step, latent_frames)) for i in range(0, latent_frames, step)]
-
-    def _batches(self, rows: int) -> list[slice]:
-        size = self.config.micro_batch_size or rows
-        return [slice(i, i + size) for i in range(0, rows, size)]
 
 
 def _channels(ops: Ops, values: tuple[float, ...], like: Array) -> Array:
