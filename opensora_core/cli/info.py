@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +61,7 @@ def describe_model(path: Path | None) -> dict[str, Any]:
     """Everything about a model folder that takes no reading of weights."""
     from ..pipelines.storage import EMBEDDED, config_of
     from ..serialization.folder import load_folder
+    from ..serialization.inventory import inventory
 
     folder = EMBEDDED if path is None else path
     header, tensors = load_folder(folder, verify=False)  # maps the weights, reads none
@@ -70,11 +69,7 @@ def describe_model(path: Path | None) -> dict[str, Any]:
     parts: dict[str, dict[str, Any]] = {}
     for part in sorted({name.partition(".")[0] for name in tensors}):
         own = [array for name, array in tensors.items() if name.startswith(f"{part}.")]
-        dtypes = Counter({str(array.dtype): 0 for array in own})
-        for array in own:
-            dtypes[str(array.dtype)] += math.prod(array.shape)
-        count, size = sum(dtypes.values()), sum(array.nbytes for array in own)
-        parts[part] = {"parameters": count, "bytes": size, "dtype": ", ".join(d for d, _ in dtypes.most_common())}
+        parts[part] = inventory(own)
     return {
         "path": str(folder),
         "embedded": path is None,

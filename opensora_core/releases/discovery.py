@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError, WeightsError
+from ..serialization.inventory import inventory
 from .architectures import Architecture, recognise
 from .checkpoint import Checkpoint, open_checkpoint
 from .loading import fit_published
@@ -28,17 +27,12 @@ class Part:
     def describe(self) -> dict[str, Any]:
         """Release, parameters, bytes, dtype and configuration, as JSON values."""
         config, _, weights = fit_published(self.architecture, self.checkpoint)
-        dtypes: Counter[str] = Counter()
-        for array in weights.values():
-            dtypes[str(array.dtype)] += math.prod(array.shape)
         return {
             "path": str(self.path),
             "part": self.architecture.part,
             "architecture": self.architecture.name,
             "release": self.architecture.release,
-            "parameters": sum(dtypes.values()),
-            "bytes": sum(array.nbytes for array in weights.values()),
-            "dtype": ", ".join(name for name, _ in dtypes.most_common()),
+            **inventory(weights.values()),
             "config": asdict(config),
         }
 
