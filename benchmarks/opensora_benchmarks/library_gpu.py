@@ -15,6 +15,12 @@ class Gpu(Library):
 
     clock = "device events"
     _junk: Any = None
+    _cache: int  # bytes of the second-level cache
+
+    @property
+    def flush_bytes(self) -> int:
+        """How much is written to flush the second-level cache."""
+        return max(LEAST_FLUSH, self._cache)
 
     def timed(self, call: Callable[[], Any]) -> tuple[float, Any]:
         """Seconds between two events around the call."""
@@ -56,12 +62,7 @@ class TorchGpu(Gpu):
         super().__init__(ops, module)
         properties = module.cuda.get_device_properties(ops.device)
         self.device_name = properties.name
-        self._cache = properties.L2_cache_size
-
-    @property
-    def flush_bytes(self) -> int:
-        """How much is written to flush the second-level cache."""
-        return max(LEAST_FLUSH, int(self._cache))
+        self._cache = int(properties.L2_cache_size)
 
     def snapshot(self, x: Array) -> Array:
         """A copy on the current stream."""
@@ -102,11 +103,6 @@ class Cupy(Gpu):
         properties = module.cuda.runtime.getDeviceProperties(module.cuda.Device().id)
         self.device_name = properties["name"].decode()
         self._cache = int(properties["l2CacheSize"])
-
-    @property
-    def flush_bytes(self) -> int:
-        """How much is written to flush the second-level cache."""
-        return max(LEAST_FLUSH, int(self._cache))
 
     def event(self) -> Any:
         """An event with a time."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import one_of
 from ..errors import InvalidInputError
 from ..ops import Array, Ops
 
@@ -63,9 +64,8 @@ def given_frames(kind: str, num_frames: int, types: dict[str, Frames] = TYPES_V2
 
     Raises InvalidInputError for a type that is not among `types`.
     """
-    if kind not in types:
-        raise InvalidInputError(f"condition type {kind!r} is not one of {', '.join(types)}")
-    return types[kind](num_frames) if num_frames > 1 else ()
+    frames = types[one_of("kind", kind, tuple(types))]
+    return frames(num_frames) if num_frames > 1 else ()
 
 
 def condition_v2(

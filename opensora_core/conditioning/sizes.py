@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from ..errors import InvalidInputError
+from ..checks import one_of
 from ..training.datasets.resolutions import resolutions
 
 RATIO_NAMES = {
@@ -14,7 +12,7 @@ RATIO_NAMES = {
     "5:8": "0.62", "2:3": "0.67", "3:4": "0.75", "1:1": "1.00", "4:3": "1.33", "3:2": "1.50", "16:9": "1.78",
     "17:9": "1.89", "2:1": "2.00", "50:27": "2.08",
 }  # fmt: skip
-"""v1.2: names of aspect ratios, height first, so that 9:16 lies and 16:9 stands."""
+"""v1.2: names of aspect ratios, height first: 9:16 is wider than high."""
 NUM_FRAMES = {f"{n}x": 51 * n for n in (1, 2, 4, 8, 16)} | {f"{2 * n}s": 51 * n for n in (1, 2, 4, 8, 16)}
 """v1.2: frames of a length in units of 51, or in seconds at about 24 frames each."""
 PIXELS_V2 = {name: side**2 for name, side in zip(
@@ -32,8 +30,8 @@ def size_v12(resolution: str, ratio: str) -> Size:
 
     A resolution that lacks the ratio has its nearest one. Raises InvalidInputError for names that are not known.
     """
-    _known("resolution", resolution, resolutions())
-    value = float(_known("ratio", ratio, RATIO_NAMES))
+    one_of("resolution", resolution, tuple(resolutions()))
+    value = float(RATIO_NAMES[one_of("ratio", ratio, tuple(RATIO_NAMES))])
     sizes = resolutions()[resolution].sizes
     return sizes[min(sizes, key=lambda key: abs(float(key) - value))]
 
@@ -44,7 +42,7 @@ def sizes_v2(resolution: str, *, training: bool = False) -> dict[str, Size]:
     In training a side may be one cell longer or shorter than what fits, if that comes nearer to the nominal pixels.
     Raises InvalidInputError for a resolution that is not known.
     """
-    pixels = _known("resolution", resolution, PIXELS_V2)
+    pixels = PIXELS_V2[one_of("resolution", resolution, tuple(PIXELS_V2))]
     sizes: dict[str, Size] = {}
     turned: dict[str, Size] = {}
     for name in RATIOS_V2:
@@ -61,8 +59,8 @@ def sizes_v2(resolution: str, *, training: bool = False) -> dict[str, Size]:
 
 def size_v2(resolution: str, ratio: str) -> Size:
     """(height, width) at which v2.0 generates, such as "256px" at "16:9"."""
-    size: Size = _known("ratio", ratio, sizes_v2(resolution))
-    return size
+    sizes = sizes_v2(resolution)
+    return sizes[one_of("ratio", ratio, tuple(sizes))]
 
 
 def whole_cells(height: int, width: int) -> Size:
@@ -81,9 +79,3 @@ def _nearest(size: Size, pixels: int) -> Size:
     height, width = size
     steps = ((0, 0), (-CELL_V2, 0), (CELL_V2, 0), (0, -CELL_V2), (0, CELL_V2))
     return min(((height + dh, width + dw) for dh, dw in steps), key=lambda s: abs(s[0] * s[1] - pixels))
-
-
-def _known(what: str, name: str, table: Mapping[str, Any]) -> Any:
-    if name not in table:
-        raise InvalidInputError(f"{what} {name!r} is not one of {', '.join(table)}")
-    return table[name]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..text.t5_streamed import BIAS, TABLE
 from .shapes import Shapes, Values, count
 
-T5_SHARED = "shared.weight"
 T5_ALIAS = "encoder.embed_tokens.weight"  # the same table, under the name by which the encoder uses it
 T5_DECODER = ("decoder.", "lm_head.")
 CLIP_PREFIX = "text_model."
@@ -17,13 +17,12 @@ CLIP_HEAD = 64  # channels of an attention head in all of OpenAI's models
 def t5(shapes: Shapes) -> Values:
     """The encoder of T5 v1.1, of a file that may hold the decoder too."""
     own = t5_weights(shapes)
-    attention = "encoder.block.0.layer.0.SelfAttention"
-    buckets, heads = own[f"{attention}.relative_attention_bias.weight"]
-    vocabulary, width = own[T5_SHARED]
+    buckets, heads = own[BIAS]
+    vocabulary, width = own[TABLE]
     return {
         "vocab_size": vocabulary,
         "d_model": width,
-        "d_kv": own[f"{attention}.q.weight"][0] // heads,
+        "d_kv": own["encoder.block.0.layer.0.SelfAttention.q.weight"][0] // heads,
         "d_ff": own["encoder.block.0.layer.1.DenseReluDense.wo.weight"][1],
         "num_layers": count(own, "encoder.block"),
         "num_heads": heads,
@@ -49,7 +48,7 @@ def t5_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the encoder, the table of tokens once."""
     own = {name: array for name, array in weights.items() if not name.startswith(T5_DECODER)}
     table = own.pop(T5_ALIAS, None)
-    return own if table is None else {T5_SHARED: table, **own}
+    return own if table is None else {TABLE: table, **own}
 
 
 def clip_weights(weights: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def test_a_loop_is_given_the_first_frames_of_both_references() -> None:
 @pytest.mark.parametrize(
     ("kind", "references", "words"),
     [
-        ("i2v_middle", [[]], f"condition type 'i2v_middle' is not one of {', '.join(TYPES_V2)}"),
+        ("i2v_middle", [[]], f"kind='i2v_middle' is not one of {', '.join(TYPES_V2)}"),
         ("i2v_loop", [[reference(1)]], "'i2v_loop' needs 2 references, got 1"),
         ("v2v_head", [[reference(4)]], "'v2v_head' gives 9 latent frames; the reference has 4"),
         ("t2v", [[], []], "references of 2 samples were given for 1"),
