@@ -16,6 +16,7 @@ from .evaluate import evaluate
 from .generate import animate, extend, generate
 from .info import info
 from .parity import parity
+from .plan import plan
 from .program import Program
 from .train import train
 from .verb import verb
@@ -24,7 +25,7 @@ from .warmup import warmup
 
 VERBS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Make videos": (generate, animate, extend),
-    "Inspect": (info, convert, backends, warmup),
+    "Inspect": (info, plan, convert, backends, warmup),
     "Train and judge": (train, evaluate),
     "Check": (doctor, verify, conformance, parity),
 }
