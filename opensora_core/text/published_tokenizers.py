@@ -1,8 +1,15 @@
-"""The tokenizers of published text models: `tokenizer.json` read by `tokenizers`, `spiece.model` by `sentencepiece`."""
+"""The tokenizers of published text models.
+
+`tokenizer.json` and CLIP's `vocab.json` with `merges.txt` are read by `tokenizers`, T5's `spiece.model` by
+`sentencepiece`.
+"""
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +25,10 @@ T5_LENGTHS = {"v1.0": 120, "v1.1": 200, "v1.2": 300, "v1.3": 300, "v2.0": 512}
 CLIP_LENGTH = 77
 
 FAST, SENTENCES, SETTINGS = "tokenizer.json", "spiece.model", "tokenizer_config.json"
+VOCAB, MERGES = "vocab.json", "merges.txt"
+START, END = "<|startoftext|>", "<|endoftext|>"
+CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+SENTINELS = 100  # tokens <extra_id_0> to <extra_id_99> that T5 has after its pieces, the last first
 SETTINGS_BYTES = 2**22
 SHOWN = 60  # characters of what is cut off
 
@@ -81,26 +92,31 @@ class PublishedTokenizer:
 
 
 def open_tokenizer(path: str | Path, max_length: int) -> PublishedTokenizer:
-    """The tokenizer of a folder with `tokenizer.json` or `spiece.model`, or of one such file.
+    """The tokenizer of a folder with `tokenizer.json`, `spiece.model` or `vocab.json`, or of one such file.
 
-    Raises InvalidInputError where there is neither, FileFormatError for a damaged one, and MissingDependencyError,
+    Beside `vocab.json` must be `merges.txt`. Special tokens written in a prompt, such as `</s>`, are these tokens, as
+    `transformers` has it.
+
+    Raises InvalidInputError where there is none of them, FileFormatError for a damaged one, and MissingDependencyError,
     naming the extra, without the package that reads it.
     """
     path = Path(path)
-    found = [path / name for name in (FAST, SENTENCES) if (path / name).is_file()] if path.is_dir() else [path]
+    found = [path / name for name in (FAST, SENTENCES, VOCAB) if (path / name).is_file()] if path.is_dir() else [path]
     if not found or not found[0].is_file():
-        raise InvalidInputError(f"{path} holds no tokenizer; expected {FAST} or {SENTENCES}, alone or in a folder")
+        expected = f"{FAST}, {SENTENCES} or {VOCAB} with {MERGES}"
+        raise InvalidInputError(f"{path} holds no tokenizer; expected {expected}, alone or in a folder")
+    if found[0].name == VOCAB and not found[0].with_name(MERGES).is_file():
+        raise InvalidInputError(
+            f"{found[0]} has no {MERGES} beside it, which says how letters are joined to its tokens"
+        )
     opened = _fast if found[0].suffix == ".json" else _sentencepiece
     return opened(found[0], max_length)
 
 
 def _fast(path: Path, max_length: int) -> PublishedTokenizer:
+    package = _package("tokenizers", path)
     try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise _missing(path, "tokenizers") from error
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = _clip(package, path) if path.name == VOCAB else package.Tokenizer.from_file(str(path))
     except Exception as error:  # its own errors have no class
         raise FileFormatError(f"{path} is no tokenizer that `tokenizers` reads: {error}") from error
     tokenizer.no_padding()
@@ -108,6 +124,24 @@ def _fast(path: Path, max_length: int) -> PublishedTokenizer:
     return PublishedTokenizer(
         lambda text: tokenizer.encode(text).ids, tokenizer.decode, _pad(tokenizer, path), max_length
     )
+
+
+def _clip(package: Any, vocab: Path) -> Any:
+    """CLIP's tokenizer: lower case, words to pairs of bytes, and marks at both ends."""
+    normal, split, after = package.normalizers, package.pre_tokenizers, package.processors
+    pairs = package.models.BPE.from_file(
+        str(vocab), str(vocab.with_name(MERGES)), unk_token=END, end_of_word_suffix="</w>"
+    )
+    made = package.Tokenizer(pairs)
+    spaces = normal.Replace(package.Regex(r"\s+"), " ")
+    made.normalizer = normal.Sequence([normal.NFC(), spaces, normal.Lowercase()])
+    words = split.Split(package.Regex(CLIP_WORDS), "removed", invert=True)
+    made.pre_tokenizer = split.Sequence([words, split.ByteLevel(add_prefix_space=False)])
+    made.decoder = package.decoders.Sequence([package.decoders.ByteLevel(), package.decoders.Replace("</w>", " ")])
+    marks = [(token, pairs.token_to_id(token)) for token in (START, END)]
+    made.post_processor = after.TemplateProcessing(single=f"{START} $A {END}", special_tokens=marks)
+    made.add_special_tokens([START, END])
+    return made
 
 
 def _pad(tokenizer: Any, path: Path) -> int:
@@ -120,19 +154,35 @@ def _pad(tokenizer: Any, path: Path) -> int:
 
 
 def _sentencepiece(path: Path, max_length: int) -> PublishedTokenizer:
+    package = _package("sentencepiece", path)
     try:
-        from sentencepiece import SentencePieceProcessor
-    except ImportError as error:
-        raise _missing(path, "sentencepiece") from error
-    try:
-        pieces = SentencePieceProcessor(model_file=str(path))
+        pieces = package.SentencePieceProcessor(model_file=str(path))
+        special = _special_tokens(pieces)
     except Exception as error:
         raise FileFormatError(f"{path} is no model that `sentencepiece` reads: {error}") from error
-    return PublishedTokenizer(
-        lambda text: [*pieces.encode(text), pieces.eos_id()], pieces.decode, pieces.pad_id(), max_length
-    )
+    names = re.compile("(" + "|".join(map(re.escape, special)) + ")")
+
+    def encode(text: str) -> list[int]:
+        parts = ([special[part]] if part in special else pieces.encode(part) for part in names.split(text))
+        return [*chain.from_iterable(parts), pieces.eos_id()]
+
+    def decode(ids: list[int]) -> str:
+        return str(pieces.decode([token for token in ids if token < len(pieces)]))
+
+    return PublishedTokenizer(encode, decode, pieces.pad_id(), max_length)
 
 
-def _missing(path: Path, package: str) -> MissingDependencyError:
-    remedy = "pip install 'opensora-core[text]'"
-    return MissingDependencyError(f"reading {path.name} needs {package}: {remedy}", name=package)
+def _special_tokens(pieces: Any) -> dict[str, int]:
+    """The tokens that `sentencepiece` does not look for in a text, with their ids."""
+    marks = {pieces.id_to_piece(token): token for token in (pieces.pad_id(), pieces.eos_id(), pieces.unk_id())}
+    last = len(pieces) + SENTINELS - 1
+    return marks | {f"<extra_id_{number}>": last - number for number in range(SENTINELS)}
+
+
+def _package(name: str, path: Path) -> Any:
+    """A package of the extra that reads a file."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        remedy = "pip install 'opensora-core[text]'"
+        raise MissingDependencyError(f"reading {path.name} needs {name}: {remedy}", name=name) from error

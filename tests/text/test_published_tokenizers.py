@@ -6,12 +6,12 @@ import sys
 
 import numpy as np
 import pytest
-from transformers import PreTrainedTokenizerFast, T5Tokenizer
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
 from opensora_core.errors import FileFormatError, InvalidInputError, MissingDependencyError
 from opensora_core.text.published_tokenizers import open_tokenizer
 
-from .tiny import END, clip_tokenizer, t5_tokenizer
+from .tiny import END, clip_pairs, clip_tokenizer, t5_tokenizer
 
 PROMPTS = [
     "a cat on a mat",
@@ -26,12 +26,15 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("tokenizers")
     t5_tokenizer(made / "t5")
     clip_tokenizer(made / "clip")
+    clip_pairs(made / "pairs")
     return made
 
 
 def official(folder, kind):
     if kind == "t5":
         return T5Tokenizer.from_pretrained(folder / "t5")
+    if kind == "pairs":
+        return CLIPTokenizer.from_pretrained(folder / "pairs")
     return PreTrainedTokenizerFast(tokenizer_file=str(folder / "clip" / "tokenizer.json"), pad_token=END)
 
 
@@ -43,6 +46,39 @@ def test_ids_and_masks_are_those_of_transformers(folder, kind):
     assert mask.astype(int).tolist() == expected["attention_mask"]
     assert mask.all(axis=1).tolist() == [False, False, True, True] if kind == "clip" else mask[3].all()
     assert (ids.dtype, mask.dtype) == (np.int64, np.bool_)
+
+
+SPECIAL = {
+    "t5": [
+        "a cat</s>on  </s> a mat",
+        "<pad>",
+        "<extra_id_0> cat<extra_id_99>",
+        "<unk>a",
+        "</S>",
+        "<extra_id_100>",
+        "</s>.",
+    ],
+    "pairs": [
+        "a <|endoftext|> cat<|startoftext|>on",
+        "<|ENDOFTEXT|>!! we'll",
+        "a\n\tcat <|endoftext|",
+        "日本 DON'T é <|endoftext|>",
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_special_tokens_in_a_prompt_are_those_of_transformers(folder, kind):
+    prompts = SPECIAL[kind] + PROMPTS
+    expected = official(folder, kind)(prompts, padding="max_length", truncation=True, max_length=12)
+    ids, mask = open_tokenizer(folder / kind, 12).encode_batch(prompts)
+    assert ids.tolist() == expected["input_ids"]
+    assert mask.astype(int).tolist() == expected["attention_mask"]
+
+
+def test_what_is_cut_off_shows_words_and_no_marks(folder):
+    assert open_tokenizer(folder / "pairs", 2).describe_loss("a cat on a mat").endswith(" fit: 'a cat on a mat'")
+    assert open_tokenizer(folder / "t5", 2).describe_loss("cat <extra_id_3> left").endswith(" fit: 't left'")
 
 
 @pytest.mark.parametrize("kind", ["t5", "clip"])
@@ -71,7 +107,13 @@ def test_without_its_package_the_error_names_the_extra(folder, kind, package, mo
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path):
-    with pytest.raises(InvalidInputError, match=r"expected tokenizer\.json or spiece\.model"):
+    with pytest.raises(InvalidInputError, match=r"expected tokenizer\.json, spiece\.model or vocab\.json with"):
+        open_tokenizer(tmp_path, 5)
+    (tmp_path / "vocab.json").write_text("{}")
+    with pytest.raises(InvalidInputError, match=r"no merges\.txt beside it"):
+        open_tokenizer(tmp_path, 5)
+    (tmp_path / "merges.txt").write_text("")
+    with pytest.raises(FileFormatError, match=r"vocab\.json"):
         open_tokenizer(tmp_path, 5)
     for name in ("tokenizer.json", "spiece.model"):
         (tmp_path / name).write_text("{}")

@@ -41,3 +41,12 @@ def clip_tokenizer(folder: Path) -> Path:
     made.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": {"content": END}}))
     return folder
+
+
+def clip_pairs(folder: Path) -> Path:
+    """The same tokens as in `clip_tokenizer`, in a folder with vocab.json and merges.txt alone."""
+    made = Tokenizer.from_file(str(clip_tokenizer(folder) / "tokenizer.json"))
+    made.model.save(str(folder))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    return folder
