@@ -73,6 +73,15 @@ Dtype = Annotated[
 ]
 """In which precision to compute."""
 
+Offload = Annotated[
+    str,
+    Option(
+        help="block_level: published denoisers larger than memory, block by block from their file; or none.",
+        rich_help_panel="Model",
+    ),
+]
+"""Which weights of a published denoiser are in memory."""
+
 
 @dataclass(frozen=True)
 class ComputeOptions(BackendOptions):
@@ -114,12 +123,14 @@ class AnyModelOptions(ComputeOptions):
         list[Path] | None,
         Option("--with", help="Autoencoder or text encoder of published weights (repeat).", rich_help_panel="Model"),
     ] = None
+    offload_type: Offload = "none"
 
     def load(self, screen: Screen) -> VideoModel:
         """Load the model."""
         from ..pipelines.opensora import OpenSora
 
-        return OpenSora.from_pretrained(self.model, *(self.parts or []), backend=self.ops(screen, self.dtype))
+        ops = self.ops(screen, self.dtype)
+        return OpenSora.from_pretrained(self.model, *(self.parts or []), backend=ops, offload_type=self.offload_type)
 
 
 @dataclass(frozen=True)

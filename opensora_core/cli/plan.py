@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import Dtype, Option
+from .options import Dtype, Offload, Option
 from .screen import Screen, columns
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def plan(
         str, Option(help="Whose memory is foretold: numpy or torch; of any other an upper bound.")
     ] = "torch",
     dtype: Dtype = None,
+    offload_type: Offload = "none",
 ) -> None:
     """Show how much memory each stage of a generation will take, before anything is read or allocated.
 
@@ -60,7 +61,7 @@ def plan(
 
     files = RELEASES.get(model) or ReleaseFiles([model, *(parts or [])])
     release = files.release.name if isinstance(files, ReleaseFiles) else files.name
-    planned = GenerationPlan(files, backend, dtype or "float32", **size.settings(release))
+    planned = GenerationPlan(files, backend, dtype or "float32", offload_type, **size.settings(release))
     _show(screen, planned, list(planned.stages()))
 
 
@@ -77,6 +78,7 @@ def _show(screen: Screen, planned: GenerationPlan, stages: list[Stage]) -> None:
         **sizes,
         "backend": planned.backend,
         "dtype": planned.dtype,
+        "offload_type": planned.offload_type,
         "stages": [{**vars(stage), "peak": stage.peak} for stage in stages],
         "peak": peak,
         "available": free,

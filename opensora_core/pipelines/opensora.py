@@ -45,12 +45,13 @@ class OpenSora(VideoModel, Explainable):
         backend: str | Ops = "auto",
         device: str | None = None,
         dtype: str | None = None,
+        offload_type: str = "none",
     ) -> Self:
         """Load a model: a folder that `save` wrote, published Open-Sora weights, or without a source the embedded one.
 
         Published weights (v1.0 to v2.0) are a file, a folder, or ORGANISATION/NAME of the Hugging Face hub, and come as
         a `PublishedOpenSora`, which makes videos by the same methods. parts: where its autoencoder and text encoders
-        are, if not in folders below the source.
+        are, if not in folders below the source. offload_type: "block_level" for a denoiser larger than memory.
         Raises InvalidInputError if there is nothing there, FileFormatError if it is damaged, WeightsError if the
         weights do not fit the configuration.
         """
@@ -62,7 +63,9 @@ class OpenSora(VideoModel, Explainable):
             if not storage.is_own(paths[0]):
                 from .published.model import PublishedOpenSora
 
-                return cast(Self, PublishedOpenSora(*paths, **options))
+                return cast(Self, PublishedOpenSora(*paths, **options, offload_type=offload_type))
+        if offload_type != "none":
+            raise InvalidInputError(f"offload_type={offload_type!r} is for published weights; this model is small")
         if parts and (source is None or paths[0].exists()):
             raise InvalidInputError(f"{source or 'the embedded model'} holds all its parts; nothing can go with it")
         return super().from_pretrained(source, **options)

@@ -89,6 +89,19 @@ def test_a_v1_3_video_goes_through_overlapping_windows(folder: Path) -> None:
     assert video.frames.std() > 1
 
 
+def test_a_video_is_the_same_with_blocks_left_on_the_disk(folder: Path) -> None:
+    options = {**SMALL, "prompt_embeds": TEXT, "num_frames": 17}
+    whole = published(folder, "v1.2").generate_from_text("", **options)
+    paths = folder / "v1.2", folder / "vae-v1.2"
+    model = OpenSora.from_pretrained(*paths, backend="numpy", offload_type="block_level")
+    assert model.metadata["offload_type"] == "block_level"
+    np.testing.assert_array_equal(model.generate_from_text("", **options).frames, whole.frames)
+    with pytest.raises(InvalidInputError, match=r"'blocks' is not one of none, block_level"):
+        OpenSora.from_pretrained(*paths, offload_type="blocks")
+    with pytest.raises(InvalidInputError, match="this model is small"):
+        OpenSora.from_pretrained(offload_type="block_level")
+
+
 @pytest.mark.parametrize("release", ["v1.0", "v1.1"])
 def test_releases_of_gaussian_diffusion_make_videos(folder: Path, release: str) -> None:
     video = published(folder, release).generate_from_text("", prompt_embeds=TEXT, num_frames=4, **SMALL)

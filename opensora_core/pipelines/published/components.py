@@ -12,6 +12,7 @@ from ...module import rebuild
 from ...ops import Ops
 from ...releases.discovery import Part, find_parts
 from ...releases.loading import Arriving, fit_published
+from ...releases.offload import offloaded
 from ...releases.release import RELEASES, Release
 from ...vae.image import AutoencoderKL, FrameVAE
 
@@ -68,8 +69,21 @@ class ReleaseFiles:
 
 
 @contextmanager
-def on_backend(part: Part, ops: Ops, dtype: str | None = None) -> Iterator[Any]:
-    """The model of a part on the backend, for as long as the context lasts."""
+def on_backend(part: Part, ops: Ops, dtype: str | None = None, offload_type: str = "none") -> Iterator[Any]:
+    """The model of a part on the backend, for as long as the context lasts; see `OFFLOAD_TYPES`."""
     config, shell, weights = fit_published(part.architecture, part.checkpoint)
-    model = rebuild(shell, Arriving(ops, weights, dtype))
-    yield FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model
+    if offload_type == "none":
+        yield of_videos(config, rebuild(shell, Arriving(ops, weights, dtype)))
+    else:
+        yield offloaded(ops, shell, weights, dtype)
+
+
+def without_weights(part: Part) -> Any:
+    """The model of a part for what it tells without its weights, such as the shape of latents."""
+    config, shell, _ = fit_published(part.architecture, part.checkpoint)
+    return of_videos(config, shell)
+
+
+def of_videos(config: Any, model: Any) -> Any:
+    """The model; one of images as one of videos."""
+    return FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model

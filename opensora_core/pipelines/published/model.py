@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import one_of
 from ...errors import CancelledError, InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
 from ...registry import get_backend
-from ...releases.task import Text
+from ...releases.offload import OFFLOAD_TYPES
+from ...releases.task import Frames, Text
 from ...serialization.writer import write_safetensors
 from ..inputs import beginning
 from ..streaming import Progress
 from ..video_model import VideoModel
 from .clips import Clip, plan_clips
 from .coding import decode, encode
-from .components import ReleaseFiles, on_backend
+from .components import ReleaseFiles, on_backend, without_weights
 from .request import PublishedRequest
 from .text import read_text
 
@@ -34,11 +36,19 @@ class PublishedOpenSora(VideoModel):
         paths: the file or folder of the denoiser and, where they lie elsewhere, of autoencoder and text encoders.
         backend, device, dtype: see `get_backend`. Weights are read anew for every generation, each model when its turn
             comes, so that text encoder, denoiser and autoencoder are never in memory together.
+        offload_type: "block_level" leaves the denoiser's blocks in their file and brings each when its turn comes, in
+            every step: for a denoiser larger than memory. The numbers are the same. "none" brings all of it at once.
     """
 
     def __init__(
-        self, *paths: str | Path, backend: str | Ops = "auto", device: str | None = None, dtype: str | None = None
+        self,
+        *paths: str | Path,
+        backend: str | Ops = "auto",
+        device: str | None = None,
+        dtype: str | None = None,
+        offload_type: str = "none",
     ) -> None:
+        self.offload_type = one_of("offload_type", offload_type, OFFLOAD_TYPES)
         self.files = ReleaseFiles(paths)
         self.ops = backend if isinstance(backend, Ops) else get_backend(backend, device=device, dtype=dtype)
 
@@ -52,6 +62,7 @@ class PublishedOpenSora(VideoModel):
             "backend": self.ops.name,
             "device": self.ops.device,
             "dtype": self.ops.dtype,
+            "offload_type": self.offload_type,
         }
 
     def request(self, **options: Any) -> PublishedRequest:
@@ -108,15 +119,19 @@ class PublishedOpenSora(VideoModel):
     ) -> Iterator[Progress]:
         """Progress of one clip; the denoiser is in memory meanwhile."""
         given = shown[len(shown) - clip.given :]
-        with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
-            shape = vae.latent_shape(clip.num_frames, request.height, request.width)
-            frames = None if not clip.given else encode(self.ops, vae, given, shape, request.seed)
+        outline = without_weights(self.files.autoencoder)
+        shape = outline.latent_shape(clip.num_frames, request.height, request.width)
+        frames = self._encoded(given, shape, request.seed) if clip.given else None
         task = request.task(shape, clip)
-        with on_backend(self.files.denoiser, self.ops) as denoiser:
+        with on_backend(self.files.denoiser, self.ops, offload_type=self.offload_type) as denoiser:
             for step in self.files.release.sample(self.ops, denoiser, task, text, frames):
                 done = clip.index * request.num_inference_steps + step.number + 1
                 total = clips * request.num_inference_steps
                 yield Progress(done, total, step.timestep, step.latents, step.denoised, _no_preview)
+
+    def _encoded(self, given: NDArray[np.uint8], shape: tuple[int, int, int, int], seed: int) -> Frames:
+        with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
+            return encode(self.ops, vae, given, shape, seed)
 
     def _decoded(self, latents: NDArray[np.float32], clip: Clip) -> NDArray[np.uint8]:
         with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:

@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import one_of
 from ...interpose.costs.sizes import nbytes
 from ...interpose.memory import MemoryCounter
 from ...module import named_leaves, state_dict, to_backend
 from ...nn.init import ShapeInit
 from ...releases.architectures import ARCHITECTURES, Architecture
 from ...releases.loading import fit_published
+from ...releases.offload import OFFLOAD_TYPES, offloaded
 from ...releases.release import Release
 from ...releases.task import Text
 from ...text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS
 from ...text.t5_streamed import StreamedT5
-from ...vae.image import AutoencoderKL, FrameVAE
 from .clips import plan_clips
-from .components import ReleaseFiles
+from .components import ReleaseFiles, of_videos
 from .request import PublishedRequest
 
 STEPS = 2  # of the sampler: the second one holds what the first one gave
@@ -48,13 +49,17 @@ class Stage:
 class GenerationPlan:
     """The stages of a generation from text by a published release, at a size, on a backend, in a dtype.
 
-    files: of the release, or its name ("v1.2") for models of the published sizes. backend: whose memory is foretold; of
-    those other than numpy and torch, an upper bound. options: as of a generation; num_frames beyond a clip is planned
-    as the release's longest clip. Given frames and the memory of Python and its libraries are not counted.
+    files: of the release, or the release itself for models of the published sizes. backend: whose memory is foretold;
+    of those other than numpy and torch, an upper bound. offload_type: as of `PublishedOpenSora`. options: as of a
+    generation; num_frames beyond a clip is planned as the release's longest clip. Given frames and the memory of Python
+    and its libraries are not counted.
     Raises InvalidInputError, with what is legal, for what the release does not make.
     """
 
-    def __init__(self, files: ReleaseFiles | Release, backend: str, dtype: str, **options: Any) -> None:
+    def __init__(
+        self, files: ReleaseFiles | Release, backend: str, dtype: str, offload_type: str = "none", **options: Any
+    ) -> None:
+        self.offload_type = one_of("offload_type", offload_type, OFFLOAD_TYPES)
         self.files = None if isinstance(files, Release) else files
         self.release = files if isinstance(files, Release) else files.release
         self.backend, self.dtype = backend, dtype
@@ -88,17 +93,21 @@ class GenerationPlan:
 
     def _denoiser(self, latents: tuple[int, int, int, int]) -> Stage:
         counter, (config, shell) = self._counter(), self._shell("denoiser")
-        model = to_backend(counter, shell)
+        whole = self.offload_type == "none"
+        model = to_backend(counter, shell) if whole else offloaded(counter, shell, state_dict(shell))
         task = self.request.task(latents, self.clip)
         steps = self.release.sample(counter, model, task, self._text(config), None)
         for _ in islice(steps, STEPS):
             pass
-        return _stage("denoiser", type(model).__name__, counter, model)
+        if whole:
+            return _stage("denoiser", type(model).__name__, counter, model)
+        weights = counter.ledger.most_arrived
+        return Stage("denoiser", f"{type(model).__name__}, block by block", weights, counter.ledger.peak - weights)
 
     def _autoencoder(self) -> tuple[Any, MemoryCounter]:
         counter, (config, shell) = self._counter(), self._shell(self.release.autoencoder)
         model = to_backend(counter, shell, counter.wide_dtype)
-        return FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model, counter
+        return of_videos(config, model), counter
 
     def _decoding(self, vae: Any, counter: MemoryCounter, latents: tuple[int, int, int, int]) -> Stage:
         z = counter.full((1, *latents), 0.0, counter.wide_dtype)
