@@ -11,13 +11,16 @@ from typing import Any
 from opensora_core.errors import InvalidInputError
 from opensora_core.registry import DTYPES
 
+from .case import Case
 from .environment import describe_environment
 from .providers import RIVALS, Provider, available, open_backend, open_provider, probes
 from .results import Document, Journal
 from .roofline import Roofline, measure_roofline
-from .runner import Plan, Row, run_case
+from .rows import Plan, Row
+from .runner import run_case
 from .sampling import FULL, QUICK
 from .suites import select
+from .workload import run_workload
 
 ARRAYS = ("numpy", "torch", "cupy", "jax")
 
@@ -73,7 +76,8 @@ def run(asked: Asked, output: Path, tell: Told = lambda done, total, text: None)
     journal = Journal(output, {**head, "roofline": dataclasses.asdict(roofline)})
     for number, case in enumerate(cases):
         tell(number, len(cases), case.id)
-        for row in run_case(case, providers, plan, roofline):
+        run_it = run_case if isinstance(case, Case) else run_workload
+        for row in run_it(case, providers, plan, roofline):
             journal.append(row)
     return journal.finish()
 

@@ -76,3 +76,8 @@ def places(rng: Rng, args: Args) -> tuple[Args, Index]:
     weights, x, *rest = args
     index = (slice(None), slice(None), np.sort(rng.choice(x.shape[2], min(4, x.shape[2]), replace=False)))
     return (weights, x[index], *rest), index
+
+
+def whole(rng: Rng, args: Args) -> tuple[Args, Index]:
+    """All of the result, of which every place depends on all of the inputs."""
+    return args, ()

@@ -5,46 +5,32 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from opensora_core.errors import is_out_of_memory
-
 from .case import Case
-from .gate import RefusedError, Subject, gate, judge_last, roll_inputs
-from .providers import Provider, UnsupportedError
+from .gate import Subject, gate, judge_last, roll_inputs
+from .providers import Provider
 from .roofline import Roofline
-from .sampling import FULL, Rule, Taken, summary, take_turns
+from .rows import Plan, Row, base_row, rates, timed_row, what_went_wrong
+from .sampling import Taken, take_turns
 
-Row = dict[str, Any]
 COPIES = 4  # of a case's arrays that checks and rolled inputs need besides those of each provider
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How cases are run: dtype, stopping rule, whether caches are flushed before each call, the seed of all inputs."""
-
-    dtype: str = "float32"
-    rule: Rule = FULL
-    cold: bool = True
-    seed: int = 0
 
 
 def run_case(case: Case, providers: Sequence[Provider], plan: Plan, roofline: Roofline) -> Iterator[Row]:
     """One row for each provider: with times ("ok"), without ("fail", "error", "skip") and why."""
     if reason := too_much(case, providers, plan, roofline):
-        yield from (_row(case, p, plan, "skip", reason) for p in providers)
+        yield from (base_row(case, p, plan, "skip", reason) for p in providers)
         return
     subjects: dict[str, Subject] = {}
     for provider in providers:
         try:
-            subject = _subject(case, provider, plan)
+            subject = subject_of(case, provider, plan)
             gate(subject)
             subjects[provider.name] = subject
         except Exception as error:
-            yield _row(case, provider, plan, *_what_went_wrong(error))
+            yield base_row(case, provider, plan, *what_went_wrong(error))
     taken = take_turns({name: _sampler(s, plan.cold) for name, s in subjects.items()}, plan.rule)
     for provider in providers:
         if provider.name in subjects:
@@ -63,7 +49,7 @@ def too_much(case: Case, providers: Sequence[Provider], plan: Plan, roofline: Ro
     return None
 
 
-def _subject(case: Case, provider: Provider, plan: Plan) -> Subject:
+def subject_of(case: Case, provider: Provider, plan: Plan) -> Subject:
     """The provider with inputs drawn from a stream that is the same for all providers of a case."""
     rng = np.random.default_rng([plan.seed, zlib.crc32(f"{case.id} {plan.dtype}".encode())])
     return Subject(case, plan.dtype, provider.library, provider.function(case), rng)
@@ -91,48 +77,15 @@ def _judged(
         judge_last(subject)
         memory = provider.library.peak_memory(subject.call)
     except Exception as error:
-        return _row(case, provider, plan, *_what_went_wrong(error))
+        return base_row(case, provider, plan, *what_went_wrong(error))
     return {
-        **_row(case, provider, plan, "ok"),
-        **summary(taken.samples),
-        **_rates(case, plan.dtype, roofline, float(np.median(taken.samples))),
+        **base_row(case, provider, plan, "ok"),
+        **timed_row(taken, rates(*case.costs(plan.dtype), roofline, float(np.median(taken.samples)))),
         "first_call_s": subject.first_call_s,
-        "ended": taken.ended,
         "peak_memory": memory,
         "error_of_allowed": subject.ratio,
         "inputs": _hash(case, plan),
-        "samples_s": taken.samples,
     }
-
-
-def _row(case: Case, provider: Provider, plan: Plan, status: str, reason: str | None = None) -> Row:
-    return {
-        "suite": case.suite, "case": case.id, "op": case.op, "shape": case.shape, "dtype": plan.dtype,
-        "provider": provider.name, "device": provider.library.device_name or "cpu",
-        "cache": "cold" if plan.cold else "warm", "flushed_bytes": provider.library.flush_bytes if plan.cold else 0,
-        "clock": provider.library.clock, "status": status, "reason": reason,
-    }  # fmt: skip
-
-
-def _rates(case: Case, dtype: str, roofline: Roofline, seconds: float) -> Row:
-    flops, size = case.costs(dtype)
-    return {
-        "flops": flops, "bytes": size, "intensity": flops / size, "tflops": flops / seconds / 1e12,
-        "gbs": size / seconds / 1e9, "roofline_share": roofline.seconds(flops, size) / seconds,
-        "bound": roofline.bound(flops, size),
-    }  # fmt: skip
-
-
-def _what_went_wrong(error: Exception) -> tuple[str, str]:
-    """Status and reason of a provider that gets no time."""
-    if isinstance(error, RefusedError):
-        return "fail", str(error)
-    if isinstance(error, UnsupportedError):
-        return "skip", str(error)
-    first = str(error).strip().partition("\n")[0]
-    if is_out_of_memory(error):
-        return "skip", f"out of memory ({first})"
-    return "error", f"{type(error).__name__}: {first}"[:300]
 
 
 def _hash(case: Case, plan: Plan) -> str:

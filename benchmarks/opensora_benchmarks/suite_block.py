@@ -20,7 +20,7 @@ from .suite_op import BUCKETS, HEADS, TEXT, D, rope, text_mask
 
 def block_cases() -> Iterator[Case]:
     """All of them."""
-    yield from _pair("embedded", B=2, T=5, S=16, H=4, D=32, L=24, quick=True)  # as with guidance
+    yield from _pair("embedded", B=2, T=5, S=32, H=4, D=32, L=24, quick=True)  # as with guidance
     yield from _pair("small", B=1, T=16, S=64, H=4, D=D, L=24, quick=True)
     for name, (T, S) in BUCKETS.items():
         yield from _pair(f"xl2-{name}", B=1, T=T, S=S, H=HEADS, D=D, L=TEXT, quick=False)
@@ -34,7 +34,7 @@ def _pair(name: str, B: int, T: int, S: int, H: int, D: int, L: int, quick: bool
         title = "stdit3-temporal" if temporal else "stdit3-spatial"
         text = Data((B, H, L, D))
         arguments = (
-            {name: _weight(leaf) for name, leaf in state_dict(block).items()},
+            {name: weight(leaf) for name, leaf in state_dict(block).items()},
             Data((B, T, S, H * D)), Data((B, 1, 6, H * D)), text, text, text_mask(L), *rope(T, D),
         )  # fmt: skip
         part = parts.places if temporal else parts.frame
@@ -43,8 +43,8 @@ def _pair(name: str, B: int, T: int, S: int, H: int, D: int, L: int, quick: bool
         yield Case("block", f"{title}-{name}", arguments, part, cost, result, logits, "block", program, quick, shape)
 
 
-def _weight(leaf: Array) -> Data:
-    """Rows that shrink with their length."""
+def weight(leaf: Array) -> Data:
+    """How a weight is drawn: rows that shrink with their length."""
     return Data(leaf.shape, 0.2 if leaf.ndim == 1 else leaf.shape[-1] ** -0.5)
 
 

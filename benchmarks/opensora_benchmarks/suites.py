@@ -9,20 +9,31 @@ from opensora_core.errors import InvalidInputError
 
 from .case import Case
 from .suite_block import block_cases
+from .suite_io import io_workloads
+from .suite_mmdit import mmdit_cases
+from .suite_model import model_cases
 from .suite_op import op_cases
+from .suite_pipeline import pipeline_workloads
+from .suite_training import training_workloads
+from .workload import Workload
 
 
 def all_cases() -> list[Case]:
-    """Every case of every suite."""
-    return [*op_cases(), *block_cases()]
+    """Every case of an op, a block or a model."""
+    return [*op_cases(), *block_cases(), *mmdit_cases(), *model_cases()]
 
 
-def select(pattern: str, quick: bool = False) -> list[Case]:
+def all_workloads() -> list[Workload]:
+    """Everything that is timed as a whole: generation, training, files."""
+    return [*pipeline_workloads(), *training_workloads(), *io_workloads()]
+
+
+def select(pattern: str, quick: bool = False) -> list[Case | Workload]:
     """Cases whose id a glob matches; an op's name alone means all of its cases. quick: only the small ones.
 
     Raises InvalidInputError if there is none, naming what is near.
     """
-    cases = all_cases()
+    cases = [*all_cases(), *all_workloads()]
     chosen = [c for c in cases if fnmatch.fnmatch(c.id, pattern) or c.op == pattern]
     if not chosen:
         known = sorted({c.op for c in cases})

@@ -76,11 +76,10 @@ def make_weights(config: Any) -> dict[str, Any]:
 def make_batch(size: Size) -> dict[str, Any]:
     """Noise for latents and text, captions of different lengths, some of them dropped."""
     import numpy as np
-    import torch
 
     rng, B = np.random.default_rng(1), size.batch_size
     video, text = (B, CHANNELS, T, 8, 8), (B, WORDS, CAPTION)
-    arrays = {
+    return {
         **{name: rng.standard_normal(video, np.float32) for name in ("latents", "noise")},
         "t": np.linspace(50, 950, B, dtype=np.float32),
         "text": rng.standard_normal(text, np.float32),
@@ -88,20 +87,20 @@ def make_batch(size: Size) -> dict[str, Any]:
         "drop": np.arange(B) % 8 == 0,
         "fps": np.full(B, 8.0, np.float32),
     }
-    return {name: torch.from_numpy(a) for name, a in arrays.items()}
 
 
 class Ours:
-    """The step as this library's trainer takes it."""
+    """The step as this library's trainer takes it, by default on Torch."""
 
-    def __init__(self, size: Size, checkpointing: bool) -> None:
+    def __init__(self, size: Size, checkpointing: bool, ops: Any = None) -> None:
         from opensora_core import get_backend
         from opensora_core.dit.stdit3 import STDiT3
         from opensora_core.nn.init import RandomInit
         from opensora_core.training.optimizer import AdamW
 
         config = make_config(size)
-        self.ops, self.batch, self.checkpointing = get_backend("torch", device="cpu"), make_batch(size), checkpointing
+        self.ops, self.checkpointing = ops or get_backend("torch", device="cpu"), checkpointing
+        self.batch = {name: self.ops.asarray(a) for name, a in make_batch(size).items()}
         self.template = STDiT3.create(config, RandomInit(0))
         self.params = {name: self.ops.asarray(a) for name, a in make_weights(config).items()}
         self.constant = {"rope.freqs": self.params.pop("rope.freqs")}
@@ -139,7 +138,8 @@ class Plain:
         from .plain_stdit3 import PlainSTDiT3
 
         config = make_config(size)
-        self.batch, self.model = make_batch(size), PlainSTDiT3(config, checkpointing)
+        self.batch = {name: torch.from_numpy(a) for name, a in make_batch(size).items()}
+        self.model = PlainSTDiT3(config, checkpointing)
         self.model.load_state_dict({name: torch.from_numpy(a) for name, a in make_weights(config).items()})
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE, betas=BETAS, weight_decay=0.0)
 

@@ -7,6 +7,8 @@ import time
 
 import numpy as np
 
+from opensora_backends.numpy_ops import NumpyOps
+
 
 def honest(q, k, v, mask=None):
     logits = q @ np.swapaxes(k, -1, -2) * np.float32(q.shape[-1] ** -0.5)
@@ -117,3 +119,10 @@ def lazy(q, k, v, mask=None):
 
 def low_precision(q, k, v, mask=None):
     return honest(*(x.astype(np.float16).astype(np.float32) for x in (q, k, v)))
+
+
+class Louder(NumpyOps):
+    """NumPy, but every linear layer is off by a hundredth."""
+
+    def linear(self, x, weight, bias=None):
+        return super().linear(x, weight, bias) * x.dtype.type(1.01)

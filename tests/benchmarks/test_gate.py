@@ -13,7 +13,8 @@ from opensora_benchmarks.gate import RefusedError, Subject, gate
 from opensora_benchmarks.library import library
 from opensora_benchmarks.providers import Provider, available, open_backend, open_provider
 from opensora_benchmarks.roofline import Roofline
-from opensora_benchmarks.runner import Plan, run_case
+from opensora_benchmarks.rows import Plan
+from opensora_benchmarks.runner import run_case
 from opensora_benchmarks.sampling import Rule
 from opensora_benchmarks.suite_op import op_case
 from opensora_benchmarks.suites import all_cases, select
