@@ -12,6 +12,7 @@ from ..checks import number
 from ..errors import InvalidInputError
 
 NUM_TIMESTEPS = 1000
+METHODS = ("discrete", "uniform", "logit-normal")  # of drawing times to train at
 CHUNK_FRAMES, CHUNK_LATENTS = 17, 5  # a clip of 17 frames is 5 latent frames in Open-Sora v1.2
 
 

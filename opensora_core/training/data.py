@@ -63,13 +63,13 @@ def make_batch(
             clips = files.and_rendered(clips, encode(frames), captions, fps)
         _, text_mask = tokenizer.encode_batch(clips.captions)
         text = {"text": clips.text, "text_mask": text_mask}
-        arrays = _arrays(recipe, stage, rng, clips.latents, text, clips.fps)
+        arrays = _arrays(recipe, stage, clips.bucket, rng, clips.latents, text, clips.fps)
         return Batch(clips.bucket, arrays, clips.names)
     bucket = _draw_bucket(stage, rng)
     frames, captions, fps = _draw_clips(stage, bucket, bucket.batch_size, rng, split)
     ids, text_mask = tokenizer.encode_batch(captions)
     text = {"ids": ids, "text_mask": text_mask}
-    return Batch(bucket, _arrays(recipe, stage, rng, encode(frames), text, fps))
+    return Batch(bucket, _arrays(recipe, stage, bucket, rng, encode(frames), text, fps))
 
 
 def parts(batch: Batch, count: int) -> list[tuple[Batch, float]]:
@@ -84,6 +84,7 @@ def parts(batch: Batch, count: int) -> list[tuple[Batch, float]]:
 def _arrays(
     recipe: Recipe,
     stage: Stage,
+    bucket: Bucket,
     rng: np.random.Generator,
     latents: NDArray[np.float32],
     text: dict[str, NDArray[Any]],
@@ -93,7 +94,7 @@ def _arrays(
     arrays: dict[str, NDArray[Any]] = {
         "latents": latents,
         "noise": rng.standard_normal(latents.shape, dtype=np.float32),
-        "t": training_timesteps(rng, n, ratio=recipe.timestep_shift),
+        "t": training_timesteps(rng, n, method=recipe.timestep_method, ratio=recipe.shift(bucket)),
         **text,
         "fps": np.asarray(fps, np.float32),
         "drop": np.asarray(rng.random(n) < stage.caption_dropout),

@@ -13,6 +13,7 @@ from ..dit.config import STDiT3Config
 from ..errors import InvalidInputError
 from ..registry import DTYPES
 from ..schedulers.parametrization import Prediction
+from ..schedulers.timesteps import METHODS, resolution_ratio
 from .lora import LoraConfig
 from .optimizer import AdamW
 from .presets import recipe_file
@@ -34,6 +35,8 @@ class Recipe:
     prediction: Prediction = "velocity"
     time_weighting: float = 0.0  # the velocity's squared error counts (t/1000) to this power, see `sample_losses`
     timestep_shift: float = 1.0  # above 1 spends more of the training on high noise, see `shift_timesteps`
+    shift_by_size: bool = False  # times the `resolution_ratio` of the clips, as Open-Sora v1.2
+    timestep_method: str = "logit-normal"  # how times are drawn, see `training_timesteps`
     ema_decay: float = 0.999  # of the averaged weights; at 0 they are the weights themselves
     optimizer: AdamW = field(default_factory=AdamW)  # but for its learning rate, which the stages say
     accumulate: int = 1  # into so many parts a batch is cut, for the memory of one; their gradients are added up
@@ -52,6 +55,10 @@ class Recipe:
         one_of("prediction", self.prediction, get_args(Prediction))
         number("time_weighting", self.time_weighting, 0, 2)
         number("timestep_shift", self.timestep_shift, 0.001, 1000)
+        switch("shift_by_size", self.shift_by_size)
+        one_of("timestep_method", self.timestep_method, METHODS)
+        for bucket in (bucket for stage in self.stages for bucket in stage.buckets):
+            self.shift(bucket)  # complains
         if number("ema_decay", self.ema_decay, 0, 1) == 1:
             raise InvalidInputError("ema_decay=1 would keep the first weights for ever; it must be below 1")
         whole("accumulate", self.accumulate, 1)
@@ -70,6 +77,12 @@ class Recipe:
                 return stage, step
             step -= stage.steps
         raise IndexError("the recipe ends before this step")
+
+    def shift(self, bucket: Bucket) -> float:
+        """How far the times of clips of this size are moved towards noise, see `shift_timesteps`."""
+        if not self.shift_by_size:
+            return self.timestep_shift
+        return resolution_ratio(bucket.height, bucket.width, bucket.num_frames, self.timestep_shift)
 
     @property
     def total_steps(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from opensora_core.pipelines.frames import padded_size
+from opensora_core.schedulers.timesteps import shift_timesteps
 from opensora_core.synthetic import prompts
 from opensora_core.synthetic.scene import held_out
 from opensora_core.synthetic.world import World
@@ -18,7 +19,7 @@ from opensora_core.text.tokenizer import WordTokenizer
 from opensora_core.training.data import Batch, make_batch, prefetch
 from opensora_core.training.recipe import Bucket
 from tests.pipelines.models import NANO, make
-from tests.training.tiny import recipe, trainer
+from tests.training.tiny import IMAGE, recipe, trainer
 
 TOKENIZER = WordTokenizer(prompts.vocabulary(), 12)
 BUCKET = Bucket(1, 16, 16, 1)
@@ -63,6 +64,21 @@ def test_a_batch_holds_what_the_objective_wants():
         assert np.abs(batch.arrays["latents"]).max() > 0
         seen[T] += 1
     assert set(seen) == {1, 2}
+
+
+def test_times_are_drawn_and_shifted_as_the_recipe_says():
+    stages = [{"name": "images", "steps": 3, "buckets": [IMAGE]}]
+
+    def times(**changes):
+        return make_batch(recipe(stages=stages, **changes), 2, TOKENIZER, no_latents).arrays["t"]
+
+    by_size = times(timestep_shift=2.0, shift_by_size=True)
+    expected = shift_timesteps(times(timestep_shift=1.0), 2 * IMAGE["height"] / 512)
+    assert by_size == pytest.approx(expected, rel=1e-5)
+    assert (by_size < times(timestep_shift=2.0)).all()
+    whole = times(timestep_method="discrete", timestep_shift=1.0)
+    assert whole == pytest.approx(np.round(whole), abs=1e-3)
+    assert not np.allclose(times(timestep_method="uniform"), times())
 
 
 def test_shares_are_those_of_the_recipe():
