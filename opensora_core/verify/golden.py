@@ -45,6 +45,11 @@ class GoldenCase:
     mids: tuple[str, ...]
     tolerances: Mapping[str, Tolerance]
 
+    @property
+    def tensors(self) -> list[str]:
+        """Names of all that was recorded, as results are named: "out/..." and "mid/..."."""
+        return [*(f"out/{name}" for name in self.outputs), *(f"mid/{name}" for name in self.mids)]
+
 
 @dataclass(frozen=True)
 class GoldenSet:

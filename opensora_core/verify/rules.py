@@ -93,8 +93,11 @@ def expect_plain(golden: GoldenSet, run: Kind, dtype: str) -> dict[tuple[str, st
     rounded = replace(golden, rounding=dtype)
     exact = _run(run, rounded, get_backend("numpy", device="cpu", dtype="float64"))
     plain = _run(run, rounded, get_backend("numpy", device="cpu", dtype=dtype))
+    recorded = {(case.name, tensor) for case in golden.cases.values() for tensor in case.tensors}
     expected = {}
     for key, rough in plain.items():
+        if key not in recorded:
+            continue  # more is computed than was recorded
         value = exact[key]
         error = _largest(rough.astype(np.float64) - value)
         if not np.isfinite(error):
