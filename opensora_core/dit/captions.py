@@ -12,19 +12,12 @@ from ..ops import Array, Ops
 from .embedders import CaptionEmbedder, tile_rows
 
 
-class Captions(NamedTuple):
-    """Projected text of every block of STDiT or STDiT2, computed once per generation."""
-
-    keys_values: tuple[KeysValues, ...]
-    mask: Array | None  # (B, 1, 1, L) booleans
-
-
 class TextContext(NamedTuple):
     """What the blocks need of the text: computed once per generation, as none of it depends on the timestep."""
 
-    keys_values: tuple[KeysValues, ...]  # one per block, spatial and temporal alternating
+    keys_values: tuple[KeysValues, ...]  # one per block, in the order they run
     mask: Array | None  # (B, 1, 1 or tokens, L) booleans
-    pooled: Array | None  # (B, C)
+    pooled: Array | None = None  # (B, C), of STDiT3 with a pool_embedder
 
     def conditional(self) -> TextContext:
         """The first half of the rows: of a guided batch, those with the prompt."""
@@ -53,17 +46,32 @@ def null_captions(ops: Ops, embedder: CaptionEmbedder, y: Array) -> Array:
 
 
 def project_captions(
-    ops: Ops, embedder: CaptionEmbedder, layers: Iterable[CrossAttention], y: Array, mask: Array | None
-) -> Captions:
-    """Text features y [B, 1, L, caption], mask [Bm, L] (tiled whole to B rows; None: all tokens) -> Captions."""
-    dtype = embedder.y_embedding.dtype
-    y = ops.astype(ops.reshape(y, (y.shape[0], y.shape[-2], y.shape[-1])), dtype)  # (B, L, caption)
-    text = embedder.y_proj(ops, y)  # (B, L, C)
+    ops: Ops,
+    embedder: CaptionEmbedder,
+    layers: Iterable[CrossAttention],
+    y: Array,
+    mask: Array | None,
+    *,
+    embedded: bool = False,
+) -> TextContext:
+    """Text features y [B, 1, L, caption] or [B, L, caption] to the keys and values of every layer.
+
+    mask [Bm, L]: nonzero for tokens of the prompt; fewer rows than y are tiled whole, so that the unconditional half of
+    a guided batch sees as many tokens as the prompt has (as the official code does). None: all tokens.
+    embedded: y has been through the embedder already.
+    """
+    y = caption_rows(ops, embedder, y)
+    text = y if embedded else embedder.y_proj(ops, y)  # (B, L, C)
     keep = None if mask is None else tile_rows(ops, ops.astype(mask, "bool"), y.shape[0])
-    return Captions(
+    return TextContext(
         tuple(layer.project_text(ops, text) for layer in layers),
         None if keep is None else ops.reshape(keep, (y.shape[0], 1, 1, -1)),
     )
+
+
+def caption_rows(ops: Ops, embedder: CaptionEmbedder, y: Array) -> Array:
+    """Text features y [B, 1, L, caption] or [B, L, caption] -> [B, L, caption] in the dtype of the model."""
+    return ops.astype(ops.reshape(y, (y.shape[0], y.shape[-2], y.shape[-1])), embedder.y_embedding.dtype)
 
 
 def unpatchify(ops: Ops, x: Array, grid: tuple[int, ...], patch: tuple[int, int, int]) -> Array:

@@ -17,7 +17,7 @@ from ..nn.layers import Linear, Silu, sequential
 from ..ops import Array, Ops
 from .mmdit_blocks import DoubleBlock, FusedSingleBlock, SingleBlock
 from .mmdit_config import MMDiTConfig
-from .mmdit_layers import TIME_FEATURES, Embedder, Grid, JointAttention, number_features, rope_of
+from .mmdit_layers import TIME_FEATURES, Embedder, Grid, JointAttention, joint_rope, scaled_features
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,15 @@ class MMDiT:
 
     def _condition(self, ops: Ops, timestep: Array, y_vec: Array, guidance: Array | None) -> Array:
         dtype = ops.dtype_name(self.final_layer.linear.weight)
-        vec = self.time_in(ops, number_features(ops, timestep, dtype))
+        vec = self.time_in(ops, scaled_features(ops, timestep, dtype))
         if self.guidance_in is not None:
             scale = _required(guidance, "guidance", "guidance_embed")
-            vec = vec + self.guidance_in(ops, number_features(ops, scale, dtype))
+            vec = vec + self.guidance_in(ops, scaled_features(ops, scale, dtype))
         return vec + self.vector_in(ops, ops.astype(y_vec, dtype))
 
     def _attention(self, ops: Ops, text_length: int, grid: Grid) -> JointAttention:
         c = self.config
-        rope = rope_of(ops, text_length, grid, c.axes_dim, c.theta)
+        rope = joint_rope(ops, text_length, grid, c.axes_dim, c.theta)
         return JointAttention(rope, c.num_heads, c.use_liger_rope)
 
 

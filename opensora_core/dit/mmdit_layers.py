@@ -87,7 +87,7 @@ class Heads(NamedTuple):
 
 
 class JointAttention(NamedTuple):
-    """How text and video attend to each other: the places of all tokens, and which channels of a head turn together."""
+    """How text and video attend to each other: the positions of all tokens, and which channels turn together."""
 
     rope: Rope  # (L + N, D/2)
     num_heads: int
@@ -110,21 +110,21 @@ class JointAttention(NamedTuple):
         return rearrange(ops, out, "b h n d -> b n (h d)")
 
 
-def number_features(ops: Ops, value: Array, dtype: str) -> Array:
+def scaled_features(ops: Ops, value: Array, dtype: str) -> Array:
     """Sinusoidal features [B, 256] of a thousand times a number [B], a product rounded to dtype as officially."""
     thousands = ops.astype(ops.astype(value, dtype) * TIME_FACTOR, dtype)
     return ops.astype(scalar_features(ops, thousands, TIME_FEATURES), dtype)
 
 
-def rope_of(ops: Ops, text_length: int, grid: Grid, axes_dim: Grid, theta: float) -> Rope:
+def joint_rope(ops: Ops, text_length: int, grid: Grid, axes_dim: Grid, theta: float) -> Rope:
     """Rotary tables [L + N, D/2] in time, row and column of text, which is not turned, and video."""
-    places = np.concatenate([np.zeros((text_length, 3)), places_of(grid)])
+    positions = np.concatenate([np.zeros((text_length, 3)), grid_positions(grid)])
     turns = [float(theta) ** (-np.arange(0, d, 2) / d) for d in axes_dim]
-    angles = ops.asarray(np.concatenate([places[:, [i]] * f for i, f in enumerate(turns)], axis=1), ops.wide_dtype)
+    angles = ops.asarray(np.concatenate([positions[:, [i]] * f for i, f in enumerate(turns)], axis=1), ops.wide_dtype)
     return Rope(ops.cos(angles), ops.sin(angles))
 
 
-def places_of(grid: Grid) -> NDArray[np.int64]:
+def grid_positions(grid: Grid) -> NDArray[np.int64]:
     """(time, row, column) of every token of a grid, in their order: [T·H·W, 3]."""
     return np.stack(np.meshgrid(*(np.arange(n) for n in grid), indexing="ij"), axis=-1).reshape(-1, 3)
 

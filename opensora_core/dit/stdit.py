@@ -19,7 +19,7 @@ from ..nn.init import RandomInit
 from ..nn.layers import Linear, Mlp, ScalarEmbedder, Silu, sequential
 from ..ops import Array, Ops
 from .blocks import FinalLayer, Modulation
-from .captions import Captions, project_captions, unpatchify
+from .captions import TextContext, project_captions, unpatchify
 from .config import STDiT3Config
 from .embedders import CaptionEmbedder, PatchEmbedder
 
@@ -99,11 +99,18 @@ class STDiT:
             config=config,
         )
 
-    def encode_text(self, ops: Ops, y: Array, mask: Array | None = None) -> Captions:
+    def encode_text(self, ops: Ops, y: Array, mask: Array | None = None) -> TextContext:
         """Text features y [B, 1, L, caption] and mask [Bm, L] for every block; once per generation."""
-        return project_captions(ops, self.y_embedder, (block.cross_attn for block in self.blocks), y, mask)
+        return project_captions(
+            ops,
+            self.y_embedder,
+            (block.cross_attn for block in self.blocks),
+            y,
+            mask,
+            embedded=self.config.skip_y_embedder,
+        )
 
-    def denoise(self, ops: Ops, x: Array, timestep: Array, text: Captions) -> Array:
+    def denoise(self, ops: Ops, x: Array, timestep: Array, text: TextContext) -> Array:
         """x [B, in, T, H, W] of the configured size, timestep [B] in 0 to 999 -> [B, out, T, H, W], at least float32.
 
         Raises InvalidInputError for latents of another size.

@@ -17,7 +17,7 @@ from ..nn.init import RandomInit
 from ..nn.layers import Linear, Mlp, ScalarEmbedder, Silu, sequential
 from ..ops import Array, Ops
 from .blocks import FinalLayer, Modulation
-from .captions import Captions, project_captions, unpatchify
+from .captions import TextContext, project_captions, unpatchify
 from .config import STDiT3Config
 from .embedders import CaptionEmbedder, PatchEmbedder, RopeFrequencies
 
@@ -147,12 +147,19 @@ class STDiT2:
             config=config,
         )
 
-    def encode_text(self, ops: Ops, y: Array, mask: Array | None = None) -> Captions:
+    def encode_text(self, ops: Ops, y: Array, mask: Array | None = None) -> TextContext:
         """Text features y [B, 1, L, caption] and mask [Bm, L] for every block; once per generation."""
-        return project_captions(ops, self.y_embedder, (block.cross_attn for block in self.blocks), y, mask)
+        return project_captions(
+            ops,
+            self.y_embedder,
+            (block.cross_attn for block in self.blocks),
+            y,
+            mask,
+            embedded=self.config.skip_y_embedder,
+        )
 
     def denoise(
-        self, ops: Ops, x: Array, timestep: Array, text: Captions, size: VideoSize, x_mask: Array | None = None
+        self, ops: Ops, x: Array, timestep: Array, text: TextContext, size: VideoSize, x_mask: Array | None = None
     ) -> Array:
         """x [B, in, T, H, W], timestep [B] in 0 to 999 -> [B, out, T, H, W], at least float32.
 

@@ -18,7 +18,7 @@ from ..nn.init import RandomInit
 from ..nn.layers import Linear, ScalarEmbedder, Silu, sequential
 from ..ops import Array, Ops
 from .blocks import FinalLayer, STDiT3Block
-from .captions import TextContext, unpatchify
+from .captions import TextContext, caption_rows, project_captions, unpatchify
 from .config import STDiT3Config
 from .embedders import (
     CaptionEmbedder,
@@ -27,7 +27,6 @@ from .embedders import (
     fps_embedder,
     masked_mean,
     pool_embedder,
-    tile_rows,
 )
 
 
@@ -88,19 +87,14 @@ class STDiT3:
     # ------------------------------------------------------------------ text: once per generation
 
     def encode_text(self, ops: Ops, y: Array, mask: Array | None = None) -> TextContext:
-        """Project text features y [B, 1, L, caption] (or [B, L, caption]) to every block's keys and values.
-
-        mask [Bm, L]: nonzero for tokens of the prompt; fewer rows than y are tiled whole, so that the unconditional
-        half of a guided batch sees as many tokens as the prompt has (as the official code does). None: all tokens.
-        """
-        y = ops.astype(ops.reshape(y, (y.shape[0], y.shape[-2], y.shape[-1])), self._dtype(ops))  # (B, L, caption)
-        keep = None if mask is None else tile_rows(ops, ops.astype(mask, "bool"), y.shape[0])  # (B, L)
-        text = y if self.config.skip_y_embedder else self.y_embedder.y_proj(ops, y)  # (B, L, C)
-        return TextContext(
-            tuple(block.cross_attn.project_text(ops, text) for block in self.blocks()),
-            None if keep is None else ops.reshape(keep, (y.shape[0], 1, 1, -1)),
-            sequential(ops, self.pool_embedder, masked_mean(ops, y, keep)) if self.pool_embedder else None,
-        )
+        """Text features y [B, 1, L, caption] and mask [Bm, L] for every block, see `project_captions`."""
+        layers = [block.cross_attn for block in self.blocks()]
+        text = project_captions(ops, self.y_embedder, layers, y, mask, embedded=self.config.skip_y_embedder)
+        if self.pool_embedder is None:
+            return text
+        rows = caption_rows(ops, self.y_embedder, y)
+        keep = None if text.mask is None else ops.reshape(text.mask, rows.shape[:2])
+        return text._replace(pooled=sequential(ops, self.pool_embedder, masked_mean(ops, rows, keep)))
 
     # ------------------------------------------------------------------ video: once per step
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..conditioning.given_frames import condition_v2
 from ..dit.mmdit import MMDiT
-from ..dit.mmdit_layers import pack, places_of
+from ..dit.mmdit_layers import grid_positions, pack
 from ..ops import Array, Ops
 from ..schedulers.flow_v2 import distilled_flow, image_text_flow, shift_v2, times_v2
 from ..schedulers.guidance import frame_scales, oscillating
@@ -51,7 +51,7 @@ def v2_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
         yield Produced(name, "mid/x_traj", np.stack(seen)[:, : x.shape[0]])
         dtype = np.float64 if ops.dtype == "float64" else np.float32
         yield Produced(name, "mid/timesteps", np.array(times[:-1], dtype)[:, None])
-        yield Produced(name, "mid/img_ids", places_of(grid)[None].astype(dtype))
+        yield Produced(name, "mid/img_ids", grid_positions(grid)[None].astype(dtype))
 
 
 def _sample(
