@@ -15,25 +15,25 @@ from ..serialization.state import check_state
 from ..training.optimizer import AdamState
 from . import storage
 from .components import Components
-from .learning import Learner
+from .learning import InPlaceOptimizer
 
 FORMAT, VERSION = "opensora-checkpoint", 1
 
 
-def save(folder: Path, ops: Ops, parts: Components, learner: Learner | None) -> None:
+def save(folder: Path, ops: Ops, parts: Components, optimizer: InPlaceOptimizer | None) -> None:
     """Write the folder whole or not at all."""
     named = {f"model/{name}": a for name, a in state_dict(parts).items()}
     steps = 0
-    if learner is not None and learner.moments is not None:
-        steps = learner.steps
-        named |= {f"master/{name}": a for name, a in learner.master.items()}
-        named |= {f"moments/{name}": a for name, a in learner.moments._asdict().items()}
+    if optimizer is not None and optimizer.moments is not None:
+        steps = optimizer.steps
+        named |= {f"master/{name}": a for name, a in optimizer.master.items()}
+        named |= {f"moments/{name}": a for name, a in optimizer.moments._asdict().items()}
     header = {"format": FORMAT, "version": VERSION, "steps": steps, "config": parts.config.to_dict()}
     save_folder(folder, header, {name: ops.to_numpy(a) for name, a in named.items()})
 
 
-def load(folder: Path, ops: Ops, parts: Components) -> tuple[Components, Learner]:
-    """Return parts and learner of a checkpoint for a model of the same configuration."""
+def load(folder: Path, ops: Ops, parts: Components) -> tuple[Components, InPlaceOptimizer]:
+    """Return parts and optimizer of a checkpoint for a model of the same configuration."""
     header, tensors = load_folder(folder)
     _check_header(folder, header, parts)
     groups: dict[str, dict[str, Any]] = {"model": {}, "master": {}, "moments": {}}
@@ -43,10 +43,10 @@ def load(folder: Path, ops: Ops, parts: Components) -> tuple[Components, Learner
     own = state_dict(parts)
     check_state(storage.shapes(own), storage.shapes(groups["model"]))
     model = {name: ops.astype(groups["model"][name], a.dtype) for name, a in own.items()}
-    restored, learner = rebuild(parts, model), Learner(ops)
+    restored, optimizer = rebuild(parts, model), InPlaceOptimizer(ops)
     if header["steps"]:
-        learner.restore(restored, header["steps"], groups["master"], AdamState(**groups["moments"]))
-    return restored, learner
+        optimizer.restore(restored, header["steps"], groups["master"], AdamState(**groups["moments"]))
+    return restored, optimizer
 
 
 def _check_header(folder: Path, header: dict[str, Any], parts: Components) -> None:

@@ -54,7 +54,7 @@ def loss_of(ops: Ops, parts: Components, batch: Mapping[str, Array], *, gradient
     return training_loss(ops, denoiser, batch, prediction=parts.config.prediction, **size)
 
 
-class Learner:
+class InPlaceOptimizer:
     """The optimizer's state of one model, and float32 weights where the model's own are of half precision."""
 
     def __init__(self, ops: Ops, optimizer: AdamW | None = None) -> None:
@@ -72,8 +72,7 @@ class Learner:
 
         def objective(ops: Ops, params: Mapping[str, Array]) -> Array:
             denoiser = rebuild(parts.denoiser, {**frozen, **_rounded(ops, params, own)})
-            learner = replace(parts, denoiser=denoiser)
-            return loss_of(ops, learner, batch, gradient_checkpointing=gradient_checkpointing)
+            return loss_of(ops, replace(parts, denoiser=denoiser), batch, gradient_checkpointing=gradient_checkpointing)
 
         loss, grads = self._ops.value_and_grad(objective, self._master_of(own))
         return float(self._ops.to_numpy(loss)), grads

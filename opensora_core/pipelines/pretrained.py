@@ -24,7 +24,7 @@ from ..training.lora import read_lora
 from . import storage
 from .components import Components
 from .config import OpenSoraConfig
-from .learning import Learner
+from .learning import InPlaceOptimizer
 
 
 class Pretrained:
@@ -41,7 +41,7 @@ class Pretrained:
     ) -> None:
         self.ops = _backend(backend, device, dtype)
         self._loaded: Components | None = Components.create(config or OpenSoraConfig(), RandomInit(seed)).on(self.ops)
-        self._learner: Learner | None = None
+        self._optimizer: InPlaceOptimizer | None = None
 
     @property
     def _parts(self) -> Components:
@@ -91,7 +91,7 @@ class Pretrained:
         own = state_dict(self._parts)
         difference = check_state(storage.shapes(own), storage.shapes(state), strict=strict)
         taken = {n: self.ops.asarray(_own(state[n]), a.dtype) if n in state else a for n, a in own.items()}
-        self._loaded, self._learner = rebuild(self._parts, taken), None
+        self._loaded, self._optimizer = rebuild(self._parts, taken), None
         return difference
 
     def load_lora(self, path: str | Path, scale: float = 1.0) -> list[str]:
@@ -106,7 +106,7 @@ class Pretrained:
         weight = number("scale", scale, -1000)
         adapters = {n: a._replace(alpha=a.alpha * weight) for n, a in read_lora(path, self.ops).items()}
         denoiser = merged(self.ops, attach(self._parts.denoiser, adapters))
-        self._loaded, self._learner = replace(self._parts, denoiser=denoiser), None
+        self._loaded, self._optimizer = replace(self._parts, denoiser=denoiser), None
         return list(adapters)
 
     def save(self, folder: str | Path, *, dtype: str | None = None) -> Path:
@@ -159,12 +159,12 @@ class Pretrained:
     @classmethod
     def _of(cls, header: Mapping[str, Any], tensors: Mapping[str, Any], ops: Ops) -> Self:
         model = cls.__new__(cls)
-        model.ops, model._loaded, model._learner = ops, storage.assemble(header, tensors, ops), None
+        model.ops, model._loaded, model._optimizer = ops, storage.assemble(header, tensors, ops), None
         return model
 
     def __copy__(self) -> Self:
         twin = type(self).__new__(type(self))
-        twin.ops, twin._loaded, twin._learner = self.ops, self._parts, None  # weights never change in place
+        twin.ops, twin._loaded, twin._optimizer = self.ops, self._parts, None  # weights never change in place
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -182,7 +182,7 @@ class Pretrained:
 
     def close(self) -> None:
         """Let go of the weights; the model cannot be used afterwards, and closing it again does nothing."""
-        self._loaded = self._learner = None
+        self._loaded = self._optimizer = None
 
 
 def _backend(backend: str | Ops, device: str | None, dtype: str | None) -> Ops:

@@ -16,7 +16,7 @@ from ..ops import Array, Ops
 from ..serialization.state import check_state
 from . import checkpoint, storage
 from .inputs import check_latents
-from .learning import CAPTION_DROPOUT, Learner, learning, loss_of, training_batch
+from .learning import CAPTION_DROPOUT, InPlaceOptimizer, learning, loss_of, training_batch
 from .predictor import Predictor
 
 INPUTS = {"latents": "latents", "prompt_embeds": "text"}  # what inputs are called here, and in a training batch
@@ -45,8 +45,8 @@ class Trainable(Predictor):
         """
         rate = number("learning_rate", learning_rate, 0)
         batch = self._batch(latents, text, seed, CAPTION_DROPOUT)
-        learner = self._learning()
-        self._loaded, loss = learner.step(self._parts, batch, rate, gradient_checkpointing=gradient_checkpointing)
+        optimizer = self._own_optimizer()
+        self._loaded, loss = optimizer.step(self._parts, batch, rate, gradient_checkpointing=gradient_checkpointing)
         return loss
 
     def compute_gradients(
@@ -58,8 +58,8 @@ class Trainable(Predictor):
         which is this and `apply_gradients`.
         """
         batch = self._batch(latents, text, seed, CAPTION_DROPOUT)
-        learner = self._learning()
-        loss, grads = learner.gradients(self._parts, batch, gradient_checkpointing=gradient_checkpointing)
+        optimizer = self._own_optimizer()
+        loss, grads = optimizer.gradients(self._parts, batch, gradient_checkpointing=gradient_checkpointing)
         return loss, {f"denoiser.{name}": self.ops.to_numpy(g) for name, g in grads.items()}
 
     def apply_gradients(self, grads: Mapping[str, Any], learning_rate: float = 1e-4) -> None:
@@ -72,7 +72,7 @@ class Trainable(Predictor):
         own = {f"denoiser.{name}": a for name, a in learning(self._parts)[0].items()}
         check_state(storage.shapes(own), {name: np.shape(g) for name, g in grads.items()})
         given = {name.removeprefix("denoiser."): self.ops.asarray(grads[name], self.ops.wide_dtype) for name in own}
-        self._loaded = self._learning().apply(self._parts, given, rate)
+        self._loaded = self._own_optimizer().apply(self._parts, given, rate)
 
     def input_gradients(
         self,
@@ -130,7 +130,7 @@ class Trainable(Predictor):
         What `save` writes is smaller, and enough where nothing is to be trained on. Of whole runs, with their data,
         averages and stages, the `Trainer` keeps checkpoints.
         """
-        checkpoint.save(Path(folder), self.ops, self._parts, self._learner)
+        checkpoint.save(Path(folder), self.ops, self._parts, self._optimizer)
         return Path(folder)
 
     def load_checkpoint(self, folder: str | Path) -> None:
@@ -139,12 +139,12 @@ class Trainable(Predictor):
         Raises InvalidInputError if there is none or its configuration differs (it says where), FileFormatError if it is
         damaged; both change nothing.
         """
-        self._loaded, self._learner = checkpoint.load(Path(folder), self.ops, self._parts)
+        self._loaded, self._optimizer = checkpoint.load(Path(folder), self.ops, self._parts)
 
-    def _learning(self) -> Learner:
-        if self._learner is None:
-            self._learner = Learner(self.ops)
-        return self._learner
+    def _own_optimizer(self) -> InPlaceOptimizer:
+        if self._optimizer is None:
+            self._optimizer = InPlaceOptimizer(self.ops)
+        return self._optimizer
 
     def _batch(self, latents: Any, text: list[str], seed: int, caption_dropout: float) -> dict[str, Array]:
         check_latents(np.shape(latents), self.config)
