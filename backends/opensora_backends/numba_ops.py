@@ -10,6 +10,7 @@ from opensora_core.checks import whole
 from opensora_core.errors import InvalidInputError
 from opensora_core.ops import Array, Pattern
 from opensora_kernels.cpu import activations, attention, blockwise, norms, residual, rotary, softmax
+from opensora_kernels.cpu.row_blocks import is_large
 from opensora_kernels.cpu.threads import default_threads
 
 from .numpy_ops import NumpyOps
@@ -97,7 +98,7 @@ class NumbaOps(NumpyOps):
         if not _served(q, k, v):
             return super().attention(q, k, v, mask, scale)
         scale = q.shape[-1] ** -0.5 if scale is None else scale
-        if blockwise.is_large(q, k):
+        if is_large(q, k):
             return blockwise.attention(q, k, v, mask, scale, self.threads)
         logits = np.matmul(q * q.dtype.type(scale), k.swapaxes(-1, -2))
         if mask is None:

@@ -6,31 +6,35 @@ float16 and bfloat16 (ml_dtypes) run in float32 and are cast back.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from opensora_core.errors import InvalidInputError
-from opensora_core.ops import HALF, Array, Axis, DType, Ops
+from opensora_core.ops import Array, Axis, DType
+
+from .numpy_fused import NumpyFused, is_half
 
 
 def _np_dtype(dtype: DType) -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
 
 
-def _is_half(x: Any) -> bool:
-    return isinstance(x, np.ndarray | np.generic) and x.dtype.name in HALF
+@functools.cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return str(dtype)  # which takes NumPy 2 µs
 
 
 def _alike(a: Array, b: Array) -> tuple[Array, Array]:
     """Give a Python number beside a half-precision array its dtype: ml_dtypes would promote to float32."""
-    if isinstance(b, int | float) and _is_half(a):
-        return a, np.asarray(b, a.dtype)
-    if isinstance(a, int | float) and _is_half(b):
-        return np.asarray(a, b.dtype), b
+    if isinstance(b, (int, float)):
+        return (a, np.asarray(b, a.dtype)) if isinstance(a, np.ndarray) and is_half(a) else (a, b)
+    if isinstance(a, (int, float)):
+        return (np.asarray(a, b.dtype), b) if is_half(b) else (a, b)
     return a, b
 
 
@@ -39,11 +43,7 @@ def _unary(function: Callable[[Array], Array], x: Array) -> Array:
     return function(x.astype(np.float32)).astype(x.dtype) if x.dtype == ml_dtypes.bfloat16 else function(x)
 
 
-_FEW = 4096  # numbers in a group, below which its norm is computed in float64
-_WIDE = 16  # channels from which a convolution is faster as one product per place of its kernel
-
-
-class NumpyOps(Ops):
+class NumpyOps(NumpyFused):
     """Arrays are np.ndarray on the host."""
 
     name = "numpy"
@@ -52,6 +52,9 @@ class NumpyOps(Ops):
         if device != "cpu":
             raise InvalidInputError(f"the {self.name} backend runs on device 'cpu', not {device!r}")
         super().__init__(device, dtype)
+
+    def dtype_name(self, x: Array) -> str:
+        return _name(x.dtype)
 
     # ------------------------------------------------------------------ data
 
@@ -128,17 +131,17 @@ class NumpyOps(Ops):
     # ------------------------------------------------------------------ contraction and reduction
 
     def matmul(self, a: Array, b: Array) -> Array:
-        if _is_half(a):
+        if is_half(a):
             return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
         return np.matmul(a, b)
 
     def sum(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-        if _is_half(x):
+        if is_half(x):
             return np.sum(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(x.dtype)
         return np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
 
     def max(self, x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
-        if _is_half(x):
+        if is_half(x):
             return np.max(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(x.dtype)  # 4 to 15 times faster
         return np.max(x, axis=axis, keepdims=keepdims)
 
@@ -169,115 +172,12 @@ class NumpyOps(Ops):
         return np.take(x, indices, axis=axis)
 
     def index_add(self, x: Array, indices: Array, values: Array, axis: int = 0) -> Array:
-        out = np.moveaxis(np.array(x, np.float32 if _is_half(x) else x.dtype), axis, 0)
+        out = np.moveaxis(np.array(x, np.float32 if is_half(x) else x.dtype), axis, 0)
         np.add.at(out, indices, np.moveaxis(values, axis, 0))
         return np.moveaxis(out, 0, axis).astype(x.dtype, copy=False)
 
     def stop_gradient(self, x: Array) -> Array:
         return x
-
-    # ------------------------------------------------------------------ fused ops that pay: fewer passes, no copies
-
-    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
-        if _is_half(x):
-            return super().linear(x, weight, bias)
-        y = x.reshape(-1, x.shape[-1]) @ weight.T  # one GEMM instead of a batch of small ones
-        if bias is not None:
-            y += bias
-        return y.reshape(*x.shape[:-1], weight.shape[0])
-
-    def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
-        if _is_half(x) or approximate != "tanh":
-            return super().gelu(x, approximate)
-        u = np.asarray(x * x)
-        u *= 0.044715 * math.sqrt(2 / math.pi)
-        u += math.sqrt(2 / math.pi)
-        u *= x
-        np.tanh(u, out=u)
-        u += 1.0
-        u *= x
-        u *= 0.5
-        return u
-
-    def silu(self, x: Array) -> Array:
-        if _is_half(x):
-            return super().silu(x)
-        u = np.asarray(0.5 * x)
-        np.tanh(u, out=u)
-        u += 1.0
-        u *= x
-        u *= 0.5
-        return u
-
-    def softmax(self, x: Array, axis: int = -1) -> Array:
-        w = x.astype(np.float32) if _is_half(x) else x
-        e = w - w.max(axis=axis, keepdims=True)
-        np.exp(e, out=e)
-        e /= e.sum(axis=axis, keepdims=True)
-        return e.astype(x.dtype, copy=False)
-
-    def layer_norm(self, x: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6) -> Array:
-        if _is_half(x):
-            return super().layer_norm(x, weight, bias, eps)
-        y = x - x.mean(axis=-1, keepdims=True)
-        variance = np.vecdot(y, y)[..., None] / x.dtype.type(x.shape[-1])  # faster than einsum or a sum, and as exact
-        y /= np.sqrt(variance + x.dtype.type(eps))
-        if weight is not None:
-            y *= weight
-        if bias is not None:
-            y += bias
-        return y
-
-    def conv(
-        self,
-        x: Array,
-        weight: Array,
-        bias: Array | None = None,
-        stride: Sequence[int] | None = None,
-        padding: Sequence[int] | None = None,
-    ) -> Array:
-        kernel, n = weight.shape[2:], x.ndim - 2
-        steps, border = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
-        sizes = [(m + 2 * p - k) // s + 1 for m, p, k, s in zip(x.shape[2:], border, kernel, steps, strict=True)]
-        if x.shape[1] < _WIDE or math.prod(kernel) == 1 or min(sizes) < 1:
-            return super().conv(x, weight, bias, stride, padding)
-        # One product per place of the kernel, summed up: no copy of x per place, as all patches side by side would be,
-        # and sums of C products instead of 27·C, which err less.
-        dtype, shape = x.dtype, (*x.shape[:2], math.prod(sizes))
-        wide = self.widen(np.pad(x, [(0, 0), (0, 0), *((p, p) for p in border)]) if any(border) else x)
-        y = np.zeros((x.shape[0], weight.shape[0], shape[2]), wide.dtype)
-        for place in np.ndindex(*kernel):
-            cells = (slice(o, o + (m - 1) * s + 1, s) for o, m, s in zip(place, sizes, steps, strict=True))
-            y += np.matmul(self.widen(weight[(..., *place)]), wide[(slice(None), slice(None), *cells)].reshape(shape))
-        if bias is not None:
-            y += self.widen(bias)[:, None]
-        return y.reshape(*y.shape[:2], *sizes).astype(dtype, copy=False)
-
-    def group_norm(
-        self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6
-    ) -> Array:
-        if x.dtype == np.float32 and math.prod(x.shape[1:]) < _FEW * groups:
-            # A group of few and nearly equal numbers magnifies the rounding of its mean; here float64 costs nothing.
-            weight, bias = (None if w is None else w.astype(np.float64) for w in (weight, bias))
-            return super().group_norm(x.astype(np.float64), groups, weight, bias, eps).astype(np.float32)
-        return super().group_norm(x, groups, weight, bias, eps)
-
-    def modulate(self, x: Array, shift: Array, scale: Array, eps: float = 1e-6) -> Array:
-        if _is_half(x):
-            return super().modulate(x, shift, scale, eps)
-        y = self.layer_norm(x, eps=eps)
-        y *= 1.0 + scale
-        y += shift
-        return y
-
-    def rotary(self, x: Array, cos: Array, sin: Array) -> Array:
-        if _is_half(x):
-            return super().rotary(x, cos, sin)
-        even, odd = x[..., 0::2], x[..., 1::2]
-        out = np.empty_like(x)
-        out[..., 0::2] = even * cos - odd * sin
-        out[..., 1::2] = odd * cos + even * sin
-        return out
 
 
 _ERF = np.vectorize(math.erf, otypes=[np.float64])

@@ -48,6 +48,16 @@ class TorchFused(Ops):
             return F.group_norm(x.double(), groups, weight, bias, eps).float()
         return F.group_norm(x, groups, weight, bias, eps)
 
+    def rms_norm(self, x: Array, weight: Array, eps: float = 1e-6) -> Array:
+        if self.dtype_name(x) in HALF or x.dtype != weight.dtype or weight.shape != x.shape[-1:]:
+            return super().rms_norm(x, weight, eps)
+        return torch.rms_norm(x, weight.shape, weight, eps)
+
+    def modulate(self, x: Array, shift: Array, scale: Array, eps: float = 1e-6) -> Array:
+        if self.dtype_name(x) in HALF or not x.dtype == shift.dtype == scale.dtype:
+            return super().modulate(x, shift, scale, eps)
+        return torch.addcmul(shift, self.layer_norm(x, eps=eps), 1.0 + scale)
+
     def gated_residual(self, x: Array, branch: Array, gate: Array) -> Array:
         if not x.dtype == branch.dtype == gate.dtype:
             return super().gated_residual(x, branch, gate)

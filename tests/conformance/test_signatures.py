@@ -30,7 +30,13 @@ def test_every_primitive_is_implemented(cls):
 
 @pytest.mark.parametrize("cls", [NumpyOps, TorchOps])
 def test_a_backend_adds_no_word(cls):
-    assert {name for name in vars(cls) if not name.startswith("_")} <= {*PRIMITIVES, *FUSED, "checkpoint", "name"}
+    assert {name for name in vars(cls) if not name.startswith("_")} <= {
+        *PRIMITIVES,
+        *FUSED,
+        "checkpoint",
+        "dtype_name",
+        "name",
+    }
 
 
 @pytest.mark.parametrize("name", [*PRIMITIVES, *FUSED])

@@ -10,8 +10,9 @@ from opensora_core.testing.references import REFERENCES
 
 require("numba")
 from opensora_backends.numba_ops import NumbaOps  # noqa: E402
+from opensora_backends.numpy_attention import softmax_in_place  # noqa: E402
 from opensora_backends.numpy_ops import NumpyOps  # noqa: E402
-from opensora_kernels.cpu import blockwise  # noqa: E402
+from opensora_kernels.cpu import blockwise, row_blocks  # noqa: E402
 
 from .near import DTYPES, arrays, assert_near  # noqa: E402
 
@@ -41,9 +42,11 @@ def test_blocks_of_any_size_give_the_whole(shape, make, L, M, D, size, seed):
         lengths = [{"L": L, "M": M}.get(n, n) for n in shape]
         mask = np.random.default_rng(seed).random(lengths) > 0.4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blockwise, "BLOCK", size)
-        got = blockwise.attention(q, k, v, mask, 0.3)
-    assert_near(got, REFERENCES["attention"](*(a.astype("f8") for a in (q, k, v)), mask, 0.3), 50, size=4.0)
+        patch.setattr(row_blocks, "BLOCK", size)
+        patch.setattr(row_blocks, "LEAST", 1)
+        found = [blockwise.attention(q, k, v, mask, 0.3), row_blocks.by_blocks(q, k, v, mask, 0.3, softmax_in_place)]
+    for got in found:
+        assert_near(got, REFERENCES["attention"](*(a.astype("f8") for a in (q, k, v)), mask, 0.3), 50, size=4.0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
