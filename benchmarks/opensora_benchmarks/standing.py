@@ -35,6 +35,7 @@ def turns(
 ) -> dict[str, list[float]]:
     """Seconds of every turn of every call, each first in half of the turns, without the garbage collector."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    gc.collect()
     gc.disable()
     try:
         for turn in range(repeat):
@@ -42,7 +43,6 @@ def turns(
                 start = clock()
                 calls[name]()
                 seconds[name].append(clock() - start)
-            gc.collect()
     finally:
         gc.enable()
     return seconds

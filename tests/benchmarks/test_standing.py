@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from opensora_benchmarks import dispatch, profile_generation, standing
+from opensora_benchmarks import abstraction, dispatch, long_attention, plain_block, profile_generation, standing
+from opensora_benchmarks.training_step import Size
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +47,19 @@ def test_turns_go_forth_and_back_and_ratios_are_those_of_neighbours():
     assert "".join(order) == "abbaab"
     assert seconds == {"a": [1.0] * 3, "b": [1.0] * 3}
     assert standing.ratio({"a": [2, 3, 9], "b": [1, 1, 1]}, "a", "b") == {"median": 3.0, "quartiles": [2.5, 6.0]}
+
+
+def test_the_model_is_timed_beside_one_by_hand_that_gives_the_same(monkeypatch):
+    tiny = Size(hidden_size=16, num_heads=2, depth=1, batch_size=1)
+    rows = abstraction.measure("tiny", tiny, 1, 1)
+    assert len(rows) == 4
+    assert all(row["apart"] < 1e-3 and row["faster"]["median"] > 0 for row in rows.values())
+    monkeypatch.setattr(plain_block, "gelu", lambda x: x)
+    with pytest.raises(SystemExit, match=r"the results are \d.* apart, nothing to time"):
+        abstraction.measure("tiny", tiny, 1, 1)
+
+
+def test_attention_by_blocks_holds_no_matrix_of_logits():
+    row = long_attention.measure(1024, 1, 1)
+    logits = 4 * 2 * 1024**2 / 1e6
+    assert row["peak_megabytes"]["numpy"] < 0.5 * logits < logits < row["peak_megabytes"]["all at once"]
