@@ -6,12 +6,13 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import InvalidInputError, MissingDependencyError
+from .bench_options import HowOptions, WhoOptions
 from .options import Argument, Option, search_current_folder
 from .screen import Screen, columns
 
@@ -21,44 +22,6 @@ FORMATS = {  # suffix -> (module, function)
     ".md": ("report_table", "markdown"),
     ".html": ("report_html", "html"),
 }
-
-
-@dataclass(frozen=True)
-class WhoOptions:
-    """Who is timed."""
-
-    backend: Annotated[str, Option(help="Backends, with commas between, or 'module:Class'.", rich_help_panel="Who")] = (
-        ""
-    )
-    provider: Annotated[
-        str,
-        Option(
-            help="Others by name, or your own 'module:function', which takes the op's arguments.", rich_help_panel="Who"
-        ),
-    ] = ""
-    arrays: Annotated[
-        str, Option(help="What your own function takes: numpy, torch, cupy or jax arrays.", rich_help_panel="Who")
-    ] = "numpy"
-    device: Annotated[
-        str | None, Option(envvar="OPENSORA_DEVICE", help="Such as cpu (the default), cuda:0.", rich_help_panel="Who")
-    ] = None
-
-
-@dataclass(frozen=True)
-class HowOptions:
-    """How it is timed."""
-
-    dtype: Annotated[str, Option(help="float32, float64, bfloat16 or float16.", rich_help_panel="How")] = "float32"
-    quick: Annotated[bool, Option("--quick", help="Small cases, few samples.", rich_help_panel="How")] = False
-    budget: Annotated[float | None, Option(help="Seconds for each provider in each case.", rich_help_panel="How")] = (
-        None
-    )
-    warm: Annotated[bool, Option("--warm", help="Do not flush the caches before each call.", rich_help_panel="How")] = (
-        False
-    )
-    seed: Annotated[
-        int | None, Option(min=0, help="Of all inputs; drawn and recorded if absent.", rich_help_panel="How")
-    ] = None
 
 
 def list_cases(screen: Screen, pattern: Annotated[str, PATTERN] = "*") -> None:
