@@ -45,10 +45,12 @@ TYPES_V2: dict[str, Frames] = {
 
 
 class Condition(NamedTuple):
-    """Frames that are given to v2.0: a mask [B, 1, T, H, W], 1 where they are, and their latents, zero elsewhere."""
+    """Frames that are given to v1.3 or v2.0: which ones, by what type, and their clean latents."""
 
-    mask: Array
-    latents: Array  # (B, C, T, H, W)
+    mask: Array  # (B, 1, T, H, W), 1 where they are given
+    latents: Array  # (B, C, T, H, W), zero elsewhere
+    indices: tuple[int, ...]
+    kind: str
 
     def keep(self, ops: Ops, z: Array) -> Array:
         """Latents z, such as a finished sample, with the given frames in their places."""
@@ -68,29 +70,56 @@ def given_frames(kind: str, num_frames: int, types: dict[str, Frames] = TYPES_V2
     return frames(num_frames) if num_frames > 1 else ()
 
 
-def condition_v2(
-    ops: Ops, kind: str, references: Sequence[Sequence[Array]], shape: tuple[int, int, int, int, int]
+def condition(
+    ops: Ops,
+    kind: str,
+    references: Sequence[Sequence[Array]],
+    shape: tuple[int, int, int, int, int],
+    types: dict[str, Frames] = TYPES_V2,
 ) -> Condition:
     """Place references among latents of a shape (B, C, T, H, W).
 
     references: of each sample, latents [C, T', H, W]: none for t2v, two for i2v_loop, one otherwise. A reference gives
-    its last frames to a tail, and else its first ones. Raises InvalidInputError for another number of references, and
-    for one that is too short.
+    its last frames to a tail, and else its first ones. types: of the release.
+    Raises InvalidInputError for another number of references, and for one that is too short.
     """
-    B, C, T, H, W = shape
-    indices = given_frames(kind, T)
-    needed = {"t2v": 0, "i2v_loop": 2}.get(kind, 1)
+    indices = given_frames(kind, shape[2], types)
+    needed = references_of(kind)
     rows = []
     for sample in references:
         if len(sample) != needed:
             raise InvalidInputError(f"condition type {kind!r} needs {needed} references, got {len(sample)}")
-        frames = _given_parts(kind, sample, len(indices)) if indices else []
-        rows.append(_spread(ops, frames, indices, (C, T, H, W)))
+        rows.append(_given_parts(kind, sample, len(indices)) if indices else [])
+    return _placed(ops, kind, rows, indices, shape)
+
+
+def references_of(kind: str) -> int:
+    """How many references a condition type takes."""
+    return {"t2v": 0, "i2v_loop": 2}.get(kind, 1)
+
+
+def beginning(ops: Ops, kind: str, latents: Array, shape: tuple[int, int, int, int, int]) -> Condition:
+    """The condition of a clip that begins with latents [B, C, T', H, W], all of which are given."""
+    indices = tuple(range(latents.shape[2]))
+    rows = [[latents[b, :, i : i + 1] for i in indices] for b in range(latents.shape[0])]
+    return _placed(ops, kind, rows, indices, shape)
+
+
+def _placed(
+    ops: Ops,
+    kind: str,
+    rows: Sequence[Sequence[Array]],
+    indices: tuple[int, ...],
+    shape: tuple[int, int, int, int, int],
+) -> Condition:
+    """Frames [C, 1, H, W] of every sample at their indices, and the mask that says where they are."""
+    B, C, T, H, W = shape
     if len(rows) != B:
         raise InvalidInputError(f"references of {len(rows)} samples were given for {B}")
     there = np.isin(np.arange(T), indices).astype(np.float32).reshape(1, 1, T, 1, 1)
     mask = ops.asarray(np.broadcast_to(there, (B, 1, T, H, W)).copy(), ops.wide_dtype)
-    return Condition(mask, ops.concat([ops.reshape(row, (1, C, T, H, W)) for row in rows], axis=0))
+    spread = [ops.reshape(_spread(ops, row, indices, (C, T, H, W)), (1, C, T, H, W)) for row in rows]
+    return Condition(mask, ops.concat(spread, axis=0), indices, kind)
 
 
 def _given_parts(kind: str, references: Sequence[Array], length: int) -> list[Array]:

@@ -99,17 +99,17 @@ def add_score_words(text: str, aesthetic: float | None = None, motion: float | N
     return text
 
 
-def add_fps(text: str, fps: int = 24) -> str:
+def add_fps(text: str, fps: float = 24) -> str:
     """End a prompt of v2.0 with a period and its frame rate, unless it names one at its end."""
     text = text.strip()
     if re.search(r"\d+ FPS\.$", text):
         return text
-    return f"{text}{'' if text.endswith('.') else '.'} {fps} FPS."
+    return f"{text}{'' if text.endswith('.') else '.'} {fps:g} FPS."
 
 
-def add_motion_score(text: str, motion: int = RELEASED_MOTION) -> str:
+def add_motion_score(text: str, motion: float = RELEASED_MOTION) -> str:
     """End a prompt of v2.0 with its motion score."""
-    return f"{text} {motion} motion score."
+    return f"{text} {motion:g} motion score."
 
 
 def _word(score: float, words: Sequence[tuple[float, str]], highest: str) -> str:

@@ -36,6 +36,17 @@ def size_v12(resolution: str, ratio: str) -> Size:
     return sizes[min(sizes, key=lambda key: abs(float(key) - value))]
 
 
+def size_v12_width_first(resolution: str, ratio: str) -> Size:
+    """`size_v12` with the ratio the other way around, as v2.0 has it: 16:9 lies; for all releases of v1."""
+    turned = {_turned(name): name for name in RATIO_NAMES}
+    return size_v12(resolution, turned[one_of("aspect_ratio", ratio, tuple(turned))])
+
+
+def is_named_v12(height: int, width: int) -> bool:
+    """Whether v1 has a resolution of this size, such as 240x426, at some aspect ratio."""
+    return any((height, width) in entry.sizes.values() for entry in resolutions().values())
+
+
 def sizes_v2(resolution: str, *, training: bool = False) -> dict[str, Size]:
     """(height, width) of every aspect ratio, width first, of a resolution of v2.0; training has each size once.
 
@@ -53,14 +64,14 @@ def sizes_v2(resolution: str, *, training: bool = False) -> dict[str, Size]:
             if size in sizes.values():
                 continue
         sizes[name] = size
-        turned[":".join(reversed(name.split(":")))] = (size[1], size[0])
+        turned[_turned(name)] = (size[1], size[0])
     return {**sizes, **turned}
 
 
 def size_v2(resolution: str, ratio: str) -> Size:
     """(height, width) at which v2.0 generates, such as "256px" at "16:9"."""
     sizes = sizes_v2(resolution)
-    return sizes[one_of("ratio", ratio, tuple(sizes))]
+    return sizes[one_of("aspect_ratio", ratio, tuple(sizes))]
 
 
 def whole_cells(height: int, width: int) -> Size:
@@ -79,3 +90,7 @@ def _nearest(size: Size, pixels: int) -> Size:
     height, width = size
     steps = ((0, 0), (-CELL_V2, 0), (CELL_V2, 0), (0, -CELL_V2), (0, CELL_V2))
     return min(((height + dh, width + dw) for dh, dw in steps), key=lambda s: abs(s[0] * s[1] - pixels))
+
+
+def _turned(ratio: str) -> str:
+    return ":".join(reversed(ratio.split(":")))

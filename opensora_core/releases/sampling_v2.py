@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conditioning.given_frames import Condition
 from ..dit.mmdit import MMDiT
 from ..dit.mmdit_layers import Grid, pack, unpack
 from ..errors import InvalidInputError
@@ -14,16 +15,16 @@ from ..ops import Array, Ops
 from ..schedulers.flow_v2 import image_text_flow, shift_v2, times_v2
 from ..schedulers.guidance import frame_scales, oscillating
 from ..schedulers.stepping import Step
-from .task import Frames, Task, Text
+from .task import Task, Text
 
 
-def sample_v2_0(ops: Ops, denoiser: MMDiT, task: Task, text: Text, frames: Frames | None) -> Iterator[Step]:
+def sample_v2_0(ops: Ops, denoiser: MMDiT, task: Task, text: Text, given: Condition | None) -> Iterator[Step]:
     """Rectified flow over [prompt and frames, negative prompt and frames, negative prompt alone], unpacked again."""
     patch = denoiser.config.patch_size
     _, T, h, w = task.shape
     grid = (T, h // patch, w // patch)
     txt, vec = _rows(ops, text)
-    cond = _condition(ops, frames, task.shape, patch)
+    cond = _condition(ops, given, task.shape, patch)
     cond = ops.concat([cond, cond, cond * 0.0], axis=0)
 
     def predict(x: Array, time: float, x_mask: Array | None) -> Array:
@@ -32,7 +33,8 @@ def sample_v2_0(ops: Ops, denoiser: MMDiT, task: Task, text: Text, frames: Frame
     n = task.num_inference_steps
     times = times_v2(n, shift_v2(grid[1] * grid[2], T))
     images = oscillating(task.image_guidance_scale, n)
-    scales = [[scale] * T for scale in images] if frames is None else frame_scales(images, n + 1, T)
+    rises = given is not None and given.kind.startswith("i2v")
+    scales = frame_scales(images, n + 1, T) if rises else [[scale] * T for scale in images]
     weights = [ops.asarray(_per_token(row, grid), ops.wide_dtype) for row in scales]
     x = pack(ops, task.start(ops), patch)
     texts = oscillating(task.guidance_scale, n)
@@ -52,14 +54,11 @@ def _rows(ops: Ops, text: Text) -> tuple[Array, Array]:
     return ops.asarray(features, ops.dtype), ops.asarray(pooled, ops.dtype)
 
 
-def _condition(ops: Ops, frames: Frames | None, shape: tuple[int, int, int, int], patch: int) -> Array:
+def _condition(ops: Ops, given: Condition | None, shape: tuple[int, int, int, int], patch: int) -> Array:
     """Mask and latents of given frames, packed: [1, T·H·W, (1 + C)·p·p], all zero without any."""
     C, T, h, w = shape
-    cond = np.zeros((1, 1 + C, T, h, w), np.float32)
-    if frames is not None:
-        cond[:, :1] = frames.given.reshape(1, 1, -1, 1, 1)
-        cond[:, 1:] = frames.latents
-    return pack(ops, ops.asarray(cond, ops.wide_dtype), patch)
+    empty = (1, 1 + C, T, h, w)
+    return pack(ops, ops.full(empty, 0.0, ops.wide_dtype) if given is None else given.channels(ops), patch)
 
 
 def _per_token(scales: list[float], grid: Grid) -> NDArray[np.float64]:

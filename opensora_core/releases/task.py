@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conditioning.mask_strategy import MaskGroup
 from ..ops import Array, Ops
 from ..random import normal_batch
 from ..schedulers.stepping import Noise, Step
@@ -28,11 +29,15 @@ class Text(NamedTuple):
     negative_pooled: NDArray[Any] | None = None
 
 
-class Frames(NamedTuple):
-    """Latent frames that are given: latents [1, C, T, h, w], zero elsewhere, and which ones, booleans [T]."""
+class References(NamedTuple):
+    """What v1.1 and v1.2 are given: latents [C, T', h, w] on the backend, and where their frames go (see `MaskGroup`).
 
-    latents: NDArray[np.float32]
-    given: NDArray[np.bool_]
+    align: snaps their places to multiples of so many latent frames; None does not.
+    """
+
+    latents: Sequence[Array]
+    groups: Sequence[MaskGroup]
+    align: int | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,6 @@ class Task:
 class Sampler(Protocol):
     """Yields the steps of one clip; the latents of the last are the result, [1, C, T, h, w]."""
 
-    def __call__(self, ops: Ops, denoiser: Any, task: Task, text: Text, frames: Frames | None) -> Iterator[Step]:
-        """Denoise from noise to data."""
+    def __call__(self, ops: Ops, denoiser: Any, task: Task, text: Text, given: Any) -> Iterator[Step]:
+        """Denoise from noise to data. given: References (v1.1, v1.2), a Condition (v1.3, v2.0), or None."""
         ...

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conditioning.given_frames import condition_v2
+from ..conditioning.given_frames import condition
 from ..dit.mmdit import MMDiT
 from ..dit.mmdit_layers import grid_positions, pack
 from ..ops import Array, Ops
@@ -76,7 +76,7 @@ def _predictor(
     txt, vec = bring(ops, inputs["txt"]), bring(ops, inputs["y_vec"])
     if kind != "distill":
         references = [bring(ops, inputs[name]) for name in ("ref0", "ref1") if name in inputs]
-        cond = pack(ops, condition_v2(ops, kind, [references], inputs["z"].shape).channels(ops))
+        cond = pack(ops, condition(ops, kind, [references], inputs["z"].shape).channels(ops))
         cond = ops.concat([cond, cond, cond * 0.0], axis=0)
     else:
         cond = ops.full((1, grid[0] * grid[1] * grid[2], model.config.cond_channels), 0.0, txt.dtype)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opensora_core import get_backend
-from opensora_core.conditioning.given_frames import TYPES_V2, TYPES_V13, condition_v2, given_frames
+from opensora_core.conditioning.given_frames import TYPES_V2, TYPES_V13, condition, given_frames
 from opensora_core.errors import InvalidInputError
 
 OPS = get_backend("numpy", dtype="float64")
@@ -35,7 +35,7 @@ def test_which_frames_are_given(kind: str, v2: tuple[int, ...], v13: tuple[int, 
 
 
 def test_a_tail_is_given_the_end_of_its_reference() -> None:
-    found = condition_v2(OPS, "v2v_tail", [[reference(20)]], SHAPE)
+    found = condition(OPS, "v2v_tail", [[reference(20)]], SHAPE)
     assert found.latents[0, 0, :, 0, 0].tolist() == [0, 0, 0, *range(12, 21)]
     assert found.mask[0, 0, :, 0, 0].tolist() == [0, 0, 0, *[1] * 9]
     assert found.channels(OPS).shape == (1, 3, 12, 1, 1)
@@ -44,7 +44,7 @@ def test_a_tail_is_given_the_end_of_its_reference() -> None:
 
 
 def test_a_loop_is_given_the_first_frames_of_both_references() -> None:
-    found = condition_v2(OPS, "i2v_loop", [[reference(3), 7 * reference(1)]], SHAPE)
+    found = condition(OPS, "i2v_loop", [[reference(3), 7 * reference(1)]], SHAPE)
     assert found.latents[0, 0, :, 0, 0].tolist() == [1, *[0] * 10, 7]
 
 
@@ -59,4 +59,4 @@ def test_a_loop_is_given_the_first_frames_of_both_references() -> None:
 )
 def test_what_does_not_fit_is_named(kind: str, references: list[list[np.ndarray]], words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
-        condition_v2(OPS, kind, references, SHAPE)
+        condition(OPS, kind, references, SHAPE)

@@ -1,4 +1,4 @@
-"""Videos of any length from a release that makes clips: each further clip is given the last frames of what exists."""
+"""Videos of any length from a release that makes clips: each further clip is given the end of the one before."""
 
 from __future__ import annotations
 
@@ -18,26 +18,55 @@ class Clip:
     given: int
 
 
-def plan_clips(release: Release, existing: int, num_frames: int, condition_frames: int | None = None) -> list[Clip]:
-    """Cut the generation of `num_frames`, of which some exist, into clips of the release's length at most.
+def plan_clips(
+    release: Release, existing: int, num_frames: int, clip_frames: int, condition_frames: int | None = None
+) -> list[Clip]:
+    """Cut the generation of `num_frames`, of which some exist, into clips of clip_frames; frames too many are left out.
 
-    condition_frames: how many of the last frames each clip is given, by default the release's; fewer if fewer exist.
-    Official configurations speak of latent frames; here they are frames of the video.
+    A video that fits into one clip is one that long, rounded up to what the release makes. condition_frames: how many
+    of the last frames each clip is given, by default the release's; fewer of a video that has fewer. Official
+    configurations speak of latent frames; here they are frames of the video.
     Raises InvalidInputError where the release can be given none, or a clip would have no room for new frames.
     """
-    wanted = release.condition_frames if condition_frames is None else whole("condition_frames", condition_frames, 1)
-    if wanted >= release.num_frames > 1:
+    missing, room = num_frames - existing, release.whole_clip(clip_frames)
+    if (existing or missing > room) and not release.condition_frames:
         raise InvalidInputError(
-            f"condition_frames={wanted} must be below the {release.num_frames} frames of a clip of {release.name}"
+            f"{release.name} continues nothing: it makes clips of up to {room} frames from text alone"
         )
-    clips: list[Clip] = []
-    while existing < num_frames:
-        given = min(existing, wanted)
-        if existing and not given:
-            raise InvalidInputError(
-                f"{release.name} continues nothing: it makes clips of up to {release.num_frames} frames from text alone"
-            )
-        clip = Clip(len(clips), min(release.num_frames, given + num_frames - existing), given)
-        clips.append(clip)
-        existing += clip.num_frames - given
+    overlap = _overlap(release, condition_frames)
+    given = release.whole_condition(min(existing, overlap)) if existing else 0
+    length = min(room, release.whole_clip(given + missing))
+    if length < given + missing:
+        _check_joins(release, length, overlap)
+    clips = [Clip(0, length, given)]
+    made = length - given
+    while made < missing:
+        clips.append(Clip(len(clips), length, overlap))
+        made += length - overlap
     return clips
+
+
+def _overlap(release: Release, condition_frames: int | None) -> int:
+    """How many frames a clip is given, which must be whole latent frames, and whole chunks."""
+    if condition_frames is None:
+        return release.condition_frames
+    wanted = whole("condition_frames", condition_frames, 1)
+    legal = release.whole_condition(max(wanted, release.chunk))
+    if legal != wanted:
+        raise InvalidInputError(
+            f"condition_frames={wanted}: the autoencoder of {release.name} cannot begin a clip with so many frames; "
+            f"nearest: {legal}"
+        )
+    return wanted
+
+
+def _check_joins(release: Release, length: int, overlap: int) -> None:
+    """A clip that is continued must be whole chunks, and longer than what the next one is given of it."""
+    if overlap >= length:
+        raise InvalidInputError(f"condition_frames={overlap} must be below the {length} frames of a clip")
+    if length % release.chunk:
+        nearest = max(1, round(length / release.chunk)) * release.chunk
+        raise InvalidInputError(
+            f"clip_frames={length}: clips of {release.name} that are continued have a multiple of {release.chunk} "
+            f"frames; nearest: {nearest}"
+        )

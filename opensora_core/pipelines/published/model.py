@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import one_of
+from ...conditioning.given_frames import Condition
+from ...conditioning.prompts import PromptParts, split_prompt
 from ...errors import CancelledError, InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
 from ...registry import get_backend
 from ...releases.offload import OFFLOAD_TYPES
-from ...releases.task import Frames, Text
+from ...releases.task import Task, Text
 from ...serialization.writer import write_safetensors
-from ..inputs import beginning
+from ...vae.pixels import from_frames, to_frames
+from ..inputs import beginning, check_prompt
 from ..streaming import Progress
 from ..video_model import VideoModel
 from .clips import Clip, plan_clips
-from .coding import decode, encode
+from .coding import decode
 from .components import ReleaseFiles, on_backend, without_weights
+from .conditions import Conditions, read_conditions
+from .references import Placement
 from .request import PublishedRequest
-from .text import read_text
+from .text import read_texts, worded
 
+CELL = 8  # pixels a side of a latent, of every release
 Callback = Callable[["PublishedOpenSora", int, float, dict[str, Any]], Any]
 
 
@@ -75,6 +82,9 @@ class PublishedOpenSora(VideoModel):
         *,
         image: Any = None,
         video: Video | None = None,
+        references: Any = None,
+        mask_strategy: str | None = None,
+        cond_type: str | None = None,
         condition_frames: int | None = None,
         negative_prompt: str | None = None,
         prompt_embeds: Text | None = None,
@@ -84,56 +94,94 @@ class PublishedOpenSora(VideoModel):
     ) -> Iterator[Progress | Video]:
         """Generate step by step: yields a Progress after every step and the finished Video at the end.
 
-        Options, each with the release's own default: num_frames, height, width (pixels), fps, num_inference_steps,
-        guidance_scale, image_guidance_scale (v1.3, v2.0), seed (drawn if absent, found in `video.metadata`).
-        prompt_embeds: features in place of a text encoder. latents_file: where the latents [clips, C, T, h, w] of each
+        Options, each with the release's own default: num_frames, height, width (pixels) or resolution ("240p") and
+        aspect_ratio ("16:9", width first), fps, num_inference_steps, guidance_scale, image_guidance_scale (v1.3, v2.0),
+        aesthetic_score, motion_score, camera_motion, clip_frames, condition_frame_edit, seed (drawn if absent, found in
+        `video.metadata`).
+        prompt: may be a schedule over the clips of a long video, `|0|a calm sea|2|a storm`, and for v1.1 and v1.2 end
+        with JSON: {"reference_path": "a.png;b.mp4", "mask_strategy": "0"}.
+        references: images and videos (see `read_references`); mask_strategy (v1.1, v1.2) or cond_type (v1.3, v2.0) says
+        where they go. image: the one that the video begins with. Both come back as the autoencoder gives them.
+        video: is continued, and stays as it is; condition_frames of its last frames are given to the model.
+        prompt_embeds: features in place of a text encoder. latents_file: where the latents [1, C, T, h, w] of each
         clip are written before they are decoded, so that a decoding that runs out of memory loses nothing.
         callback_on_step_end(model, step, timestep, {"latents", "denoised"}) stops the generation by returning False.
         Raises InvalidInputError, LimitError, CancelledError.
         """
-        if video is not None:
-            own = {"height": video.height, "width": video.width, "fps": video.fps}
-            options = {**own, **{name: value for name, value in options.items() if value is not None}}
-        request = self.request(**options)
-        frames = beginning(image, video, request)
-        clips = plan_clips(self.files.release, len(frames), request.num_frames, condition_frames)
+        release = self.files.release
+        check_prompt("prompt", prompt, may_be_empty=True)
+        check_prompt("negative_prompt", negative_prompt or "", may_be_empty=True)
+        parts = split_prompt(prompt) if release.given == "references" else PromptParts(prompt)
+        placement = Placement.create(release, parts, image, references, mask_strategy, cond_type)
+        own = {} if video is None else {"fps": video.fps, **_size(video, options)}
+        options = {**own, **{name: value for name, value in options.items() if value is not None}}
+        gives_frames = video is not None or len(placement.sources) > 0
+        request = PublishedRequest.create(release, gives_frames=gives_frames, **options)
+        shown = beginning(None, video, self._decoded_size(request))
+        clips = plan_clips(release, len(shown), request.num_frames, request.clip_frames, condition_frames)
+        conditions = read_conditions(release, clips, placement, request)
         with memory_as_limit("the generation"):
-            text = prompt_embeds or read_text(self.ops, self.files, prompt, negative_prompt)
-            shown, saved = frames, dict[str, NDArray[Any]]()
-            for clip in clips:
-                latents = None
-                for progress in self._steps(request, text, clip, shown, len(clips)):
-                    self._tell(callback_on_step_end, progress)
-                    latents = progress.latents
-                    yield progress
-                saved[f"clip{clip.index}"] = np.asarray(self.ops.to_numpy(latents), np.float32)
-                if latents_file is not None:
-                    write_safetensors(latents_file, saved)
-                new = self._decoded(saved[f"clip{clip.index}"], clip)
-                shown = np.concatenate([shown, new[clip.given :]])
-        made_by = {"prompt": prompt, "release": self.files.release.name, "backend": self.ops.name}
-        yield Video(shown, request.fps, {**request.settings(), **made_by, "dtype": self.ops.dtype})
+            prompts = worded(release, parts.text, request.scores, len(clips))
+            embeds = [prompt_embeds] * len(clips) if prompt_embeds else None
+            texts = embeds or read_texts(self.ops, self.files, prompts, negative_prompt)
+            pieces, before = [shown], from_frames(shown[None])
+            for item in self._clips(request, clips, texts, conditions, before, latents_file):
+                if isinstance(item, Progress):
+                    self._tell(callback_on_step_end, item)
+                    yield item
+                else:
+                    pieces.append(item)
+        made_by = {"prompt": prompt, "release": release.name, "backend": self.ops.name, "dtype": self.ops.dtype}
+        yield Video(np.concatenate(pieces)[: request.num_frames], request.fps, {**request.settings(), **made_by})
 
-    def _steps(
-        self, request: PublishedRequest, text: Text, clip: Clip, shown: NDArray[np.uint8], clips: int
-    ) -> Iterator[Progress]:
-        """Progress of one clip; the denoiser is in memory meanwhile."""
-        given = shown[len(shown) - clip.given :]
-        outline = without_weights(self.files.autoencoder)
-        shape = outline.latent_shape(clip.num_frames, request.height, request.width)
-        frames = self._encoded(given, shape, request.seed) if clip.given else None
-        task = request.task(shape, clip)
-        with on_backend(self.files.denoiser, self.ops, offload_type=self.offload_type) as denoiser:
-            for step in self.files.release.sample(self.ops, denoiser, task, text, frames):
-                done = clip.index * request.num_inference_steps + step.number + 1
-                total = clips * request.num_inference_steps
-                yield Progress(done, total, step.timestep, step.latents, step.denoised, _no_preview)
+    def _decoded_size(self, request: PublishedRequest) -> PublishedRequest:
+        """The request with the size that the autoencoder gives back: 424 pixels of 426, as officially."""
+        _, _, h, w = without_weights(self.files.autoencoder).latent_shape(1, request.height, request.width)
+        return replace(request, height=h * CELL, width=w * CELL)
 
-    def _encoded(self, given: NDArray[np.uint8], shape: tuple[int, int, int, int], seed: int) -> Frames:
+    def _clips(
+        self,
+        request: PublishedRequest,
+        clips: Sequence[Clip],
+        texts: Sequence[Text],
+        conditions: Conditions,
+        before: NDArray[np.float32],
+        latents_file: str | Path | None,
+    ) -> Iterator[Progress | NDArray[np.uint8]]:
+        """Progress of every clip and then its new frames; before [1, 3, T, H, W]: what the first one continues."""
+        sizes, saved = without_weights(self.files.autoencoder), dict[str, NDArray[Any]]()
+        for clip in clips:
+            shape = sizes.latent_shape(clip.num_frames, request.height, request.width)
+            given = self._given(conditions, clip, shape, before)
+            latents = None
+            for progress in self._steps(request.task(shape, clip), texts[clip.index], given, len(clips)):
+                latents = progress.latents
+                yield progress
+            if isinstance(given, Condition) and self.files.release.puts_back:
+                latents = given.keep(self.ops, latents)
+            saved[f"clip{clip.index}"] = np.asarray(self.ops.to_numpy(latents), np.float32)
+            if latents_file is not None:
+                write_safetensors(latents_file, saved)
+            before = self._decoded(saved[f"clip{clip.index}"], clip)
+            yield to_frames(before)[0][clip.given :]
+
+    def _given(
+        self, conditions: Conditions, clip: Clip, shape: tuple[int, int, int, int], before: NDArray[np.float32]
+    ) -> Any:
+        """What the sampler is given; the autoencoder is in memory if there is something to encode."""
+        if not conditions.needed(clip):
+            return None
         with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
-            return encode(self.ops, vae, given, shape, seed)
+            return conditions.of_clip(self.ops, vae, clip, shape, before)
 
-    def _decoded(self, latents: NDArray[np.float32], clip: Clip) -> NDArray[np.uint8]:
+    def _steps(self, task: Task, text: Text, given: Any, clips: int) -> Iterator[Progress]:
+        """Progress of one clip; the denoiser is in memory meanwhile."""
+        with on_backend(self.files.denoiser, self.ops, offload_type=self.offload_type) as denoiser:
+            for step in self.files.release.sample(self.ops, denoiser, task, text, given):
+                done, n = task.loop * task.num_inference_steps + step.number + 1, task.num_inference_steps
+                yield Progress(done, clips * n, step.timestep, step.latents, step.denoised, _no_preview)
+
+    def _decoded(self, latents: NDArray[np.float32], clip: Clip) -> NDArray[np.float32]:
         with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
             return decode(self.ops, vae, latents, clip.num_frames)
 
@@ -143,6 +191,12 @@ class PublishedOpenSora(VideoModel):
         state = {"latents": progress.latents, "denoised": progress.denoised}
         if callback(self, progress.step, progress.timestep, state) is False:
             raise CancelledError(f"the callback stopped the generation after step {progress.step} of {progress.total}")
+
+
+def _size(video: Video, options: Mapping[str, Any]) -> dict[str, int]:
+    """The video's own size, unless a resolution is named."""
+    named = options.get("resolution") or options.get("aspect_ratio")
+    return {} if named else {"height": video.height, "width": video.width}
 
 
 def _no_preview() -> NDArray[np.uint8]:

@@ -51,8 +51,8 @@ class GenerationPlan:
 
     files: of the release, or the release itself for models of the published sizes. backend: whose memory is foretold;
     of those other than numpy and torch, an upper bound. offload_type: as of `PublishedOpenSora`. options: as of a
-    generation; num_frames beyond a clip is planned as the release's longest clip. Given frames and the memory of Python
-    and its libraries are not counted.
+    generation; of a longer video one clip is planned. Given frames and the memory of Python and its libraries are not
+    counted.
     Raises InvalidInputError, with what is legal, for what the release does not make.
     """
 
@@ -64,7 +64,7 @@ class GenerationPlan:
         self.release = files if isinstance(files, Release) else files.release
         self.backend, self.dtype = backend, dtype
         self.request = PublishedRequest.create(self.release, **options)
-        self.clip = plan_clips(self.release, 0, min(self.request.num_frames, self.release.num_frames))[0]
+        self.clip = plan_clips(self.release, 0, self.request.num_frames, self.request.clip_frames)[0]
 
     def stages(self) -> Iterator[Stage]:
         """Text encoders, denoiser and autoencoder, in the order of their turns."""

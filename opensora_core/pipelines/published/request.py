@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,13 +11,21 @@ from ...checks import number, whole
 from ...errors import InvalidInputError
 from ...releases.release import Release
 from ...releases.task import Task
+from ...releases.wording import Scores
 from ..config import NUMBERS, WHOLE
 from .clips import Clip
+
+NUMERIC = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "image_guidance_scale")
+SCORES = {"aesthetic_score": (0.0, 10.0), "motion_score": (0.0, 1000.0)}
 
 
 @dataclass(frozen=True)
 class PublishedRequest:
-    """What to generate: frames, pixels, frame rate, sampler settings and the seed (0 is a seed)."""
+    """What to generate: frames, pixels, frame rate, sampler settings, scores and the seed (0 is a seed).
+
+    clip_frames: of one clip of a longer video. condition_frame_edit: time in 0 to 1 from which on the frames that a
+    clip is given of the one before change; 0 keeps them. Scores are None where the release has none, or none is said.
+    """
 
     num_frames: int
     height: int
@@ -26,25 +35,43 @@ class PublishedRequest:
     guidance_scale: float
     image_guidance_scale: float
     seed: int
+    clip_frames: int
+    condition_frame_edit: float
+    aesthetic_score: float | None
+    motion_score: float | None
+    camera_motion: str | None
 
     @classmethod
-    def create(cls, release: Release, **asked: Any) -> PublishedRequest:
+    def create(cls, release: Release, *, gives_frames: bool = False, **asked: Any) -> PublishedRequest:
         """Fill what was not asked (None) from the release's defaults and check every name and value.
 
+        resolution and aspect_ratio stand for height and width. gives_frames: whether the video is given frames.
         Raises InvalidInputError with the legal range or the nearest legal size.
         """
-        names = [field.name for field in fields(cls)]
-        if unknown := sorted(set(asked) - set(names)):
-            raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(names)}")
+        known = (*(field.name for field in fields(cls)), "resolution", "aspect_ratio")
+        if unknown := sorted(set(asked) - set(known)):
+            raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(known)}")
+        asked = _sized(release, {name: value for name, value in asked.items() if value is not None})
         values: dict[str, Any] = {}
-        for name in names[:-1]:
-            value = getattr(release, name) if asked.get(name) is None else asked[name]
+        for name in NUMERIC:
+            value = asked.get(name, getattr(release, name))
             bounds = NUMBERS.get(name, NUMBERS["guidance_scale"])
             values[name] = whole(name, value, *WHOLE[name]) if name in WHOLE else number(name, value, *bounds)
-        seed = asked.get("seed")
-        seed = int.from_bytes(os.urandom(4), "little") if seed is None else whole("seed", seed, 0, 2**64 - 1)
         release.check_size(values["height"], values["width"])
-        return cls(**values, seed=seed)
+        seed = asked.get("seed", int.from_bytes(os.urandom(4), "little"))
+        clip_frames = asked.get("clip_frames", release.num_frames)
+        return cls(
+            **values,
+            seed=whole("seed", seed, 0, 2**64 - 1),
+            clip_frames=whole("clip_frames", clip_frames, *WHOLE["num_frames"]),
+            condition_frame_edit=_edit(release, asked),
+            **_scores(release, asked, gives_frames),
+        )
+
+    @property
+    def scores(self) -> Scores:
+        """What is said in the prompt."""
+        return Scores(self.aesthetic_score, self.motion_score, self.camera_motion, self.fps)
 
     def task(self, shape: tuple[int, int, int, int], clip: Clip) -> Task:
         """What the sampler of one clip works on."""
@@ -63,4 +90,39 @@ class PublishedRequest:
 
     def settings(self) -> dict[str, Any]:
         """As recorded on the result."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def _sized(release: Release, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with height and width in the place of resolution and aspect_ratio."""
+    names = {name: asked[name] for name in ("resolution", "aspect_ratio") if name in asked}
+    rest = {name: value for name, value in asked.items() if name not in names}
+    if not names:
+        return rest
+    if "height" in rest or "width" in rest:
+        raise InvalidInputError(f"{' and '.join(names)} and height or width both say the size; give one of them")
+    height, width = release.size(names.get("resolution"), names.get("aspect_ratio"))
+    return {**rest, "height": height, "width": width}
+
+
+def _scores(release: Release, asked: Mapping[str, Any], gives_frames: bool) -> dict[str, Any]:
+    """Scores of the release, by option; InvalidInputError for one that it does not read."""
+    names = (*SCORES, "camera_motion")
+    if unread := [name for name in names if name in asked and name not in release.scores]:
+        reads = ", ".join(release.scores) or "no scores"
+        raise InvalidInputError(f"{unread[0]} is nothing that {release.name} reads in a prompt; it reads {reads}")
+    values = {name: asked.get(name, release.scores.get(name)) for name in names}
+    if gives_frames and "aesthetic_score" in release.scores and "aesthetic_score" not in asked:
+        values["aesthetic_score"] = release.aesthetic_given
+    for name, bounds in SCORES.items():
+        values[name] = None if values[name] is None else number(name, values[name], *bounds)
+    if not isinstance(values["camera_motion"], str | None):
+        raise InvalidInputError(f'camera_motion={values["camera_motion"]!r} must be text, such as "pan left"')
+    return values
+
+
+def _edit(release: Release, asked: Mapping[str, Any]) -> float:
+    edit = number("condition_frame_edit", asked.get("condition_frame_edit", 0.0), 0.0, 1.0)
+    if edit and release.given != "references":
+        raise InvalidInputError(f"condition_frame_edit={edit:g} is an option of v1.1 and v1.2, not of {release.name}")
+    return edit

@@ -1,0 +1,75 @@
+"""What a video is given: images and videos that users hand in, and where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...conditioning.mask_strategy import MaskGroup, parse_mask_strategy
+from ...conditioning.prompts import PromptParts
+from ...errors import InvalidInputError
+from ...media.images import fit, read_image
+from ...media.video import Video
+from ...releases.release import Release
+
+Pixels = NDArray[np.uint8]  # [T, H, W, 3]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """References as they were asked for, with the mask strategy or the condition type that places them."""
+
+    sources: Any
+    groups: list[MaskGroup]
+    cond_type: str | None
+
+    @classmethod
+    def create(
+        cls, release: Release, parts: PromptParts, image: Any, references: Any, strategy: str | None, kind: str | None
+    ) -> Placement:
+        """From a prompt's own parts and the options; an image is what the video begins with, unless they say more.
+
+        Raises InvalidInputError where two of them name references, or two of them a strategy.
+        """
+        named = {"image": image, "references": references, "reference_path of the prompt": parts.reference_path or None}
+        given = {name: source for name, source in named.items() if source is not None}
+        if len(given) > 1:
+            raise InvalidInputError(f"{' and '.join(given)} both say what the video is given; name all as references")
+        if strategy and parts.mask_strategy:
+            raise InvalidInputError("mask_strategy is said twice, as an option and in the prompt")
+        if image is not None:
+            given = {"image": [read_image(image)]}
+            strategy = strategy or ("0" if release.given == "references" and not parts.mask_strategy else None)
+            kind = kind or ("i2v_head" if release.given == "types" else None)
+        sources: Any = next(iter(given.values()), [])
+        return cls(sources, parse_mask_strategy(strategy or parts.mask_strategy), kind)
+
+
+def read_references(sources: Any, height: int, width: int) -> list[Pixels]:
+    """References as uint8 [T, H, W, 3], scaled to cover the size and cropped around the centre.
+
+    sources: one reference or a list of them, each the path of an image or a video, a Video, a PIL image, or uint8
+    pixels [H, W, 3] or [T, H, W, 3]; a text may hold several paths, separated by `;`, as officially.
+    """
+    if isinstance(sources, str):
+        sources = [path.strip() for path in sources.split(";") if path.strip()]
+    elif not isinstance(sources, Sequence) or isinstance(sources, Video):
+        sources = [sources]
+    return [fit(_frames(source), height, width) for source in sources]
+
+
+def _frames(source: Any) -> Pixels:
+    if isinstance(source, Video):
+        return source.frames
+    if isinstance(source, str | Path):
+        return Video.load(source).frames
+    if isinstance(source, np.ndarray) and source.ndim == 4:
+        return source
+    if source is None:
+        raise InvalidInputError("a reference must be a path, an image or a video, not None")
+    return read_image(source)[None]
