@@ -15,7 +15,7 @@ from typing import Any
 
 from .plain_block import block as plain_block
 from .standing import clock_of, milliseconds, options_of, ratio, turns, write
-from .training_step import SIDE, SIZES, Size, make_batch, make_config, make_weights
+from .training_variants import SIDE, SIZES, Size, make_batch, make_config, make_weights
 
 STEPS, SCALE = 10, 7.0
 AGREEMENT = 1e-5  # relative distance of results that float32 may leave in one prediction

@@ -12,10 +12,11 @@ import numpy as np
 
 from opensora_core import get_backend
 from opensora_core.ops import Array, Ops
+from opensora_core.pipelines.request import available_bytes
 from opensora_core.testing.running import arrays_in, map_arrays
 
 from .case import HostArray
-from .memory import available_memory, last_level_cache, peak_of_process
+from .memory import last_level_cache, peak_of_process
 
 LEAST_FLUSH = 256 * 2**20
 
@@ -103,7 +104,7 @@ class Library:
 
     def free_memory(self) -> int | None:
         """Bytes that can still be had where the arrays are; None if unknown."""
-        return available_memory()
+        return available_bytes()
 
     def poison(self, like: Any) -> None:
         """Leave NaN in memory that the next results may be put into."""

@@ -1,4 +1,4 @@
-"""Memory of this machine: what is free, what a call takes, how large the caches are."""
+"""Memory of this machine: what a call takes, how large the caches are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-STATUS, CLEAR, INFO = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -30,14 +30,6 @@ def _give_back() -> None:
     """Let the system have what was freed and kept, for a call that uses it again would seem to take nothing."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc has it
         trim(0)
-
-
-def available_memory() -> int | None:
-    """Bytes that can still be had; None where only Linux would know."""
-    try:
-        return _field(INFO, "MemAvailable")
-    except OSError:
-        return None
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from opensora_core.dit.mmdit_blocks import DoubleBlock, SingleBlock
 from opensora_core.dit.mmdit_config import MMDiTConfig
-from opensora_core.dit.mmdit_layers import JointAttention, rope_of
+from opensora_core.dit.mmdit_layers import JointAttention, joint_rope
 from opensora_core.module import rebuild, state_dict
 from opensora_core.nn.attention import Rope
 from opensora_core.nn.init import ShapeInit
@@ -41,7 +41,7 @@ def _case(name: str, heads: int, L: int, grid: tuple[int, int, int], single: boo
     block: Any = (SingleBlock if single else DoubleBlock).create(ShapeInit(), config)
     program = _Program(block, config, L)
     weights = {name: weight(leaf) for name, leaf in state_dict(block).items()}
-    rope: tuple[HostArray, ...] = tuple(rope_of(shapes_only(), L, grid, config.axes_dim, config.theta))
+    rope: tuple[HostArray, ...] = tuple(joint_rope(shapes_only(), L, grid, config.axes_dim, config.theta))
     arguments = (weights, Data((1, L + N, C)), Data((1, C)), *rope)
     shape = {"N": N, "L": L, "H": heads if heads == V2.num_heads else f"{heads} of {V2.num_heads}", "D": C // heads}
     title, cost, logits = "single" if single else "double", program_cost(program), heads * (L + N) ** 2

@@ -15,7 +15,7 @@ from opensora_core.registry import get_backend
 
 from .gate import RefusedError
 from .providers import Provider, UnsupportedError
-from .training_step import SIZES, Ours, Plain, Size
+from .training_variants import SIZES, Ours, Plain, Size
 from .workload import Job, Workload, our_backend
 
 ALLOWED = {"float32": 1e-4, "float64": 1e-4}  # relative distance of the first losses

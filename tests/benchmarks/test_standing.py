@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from opensora_benchmarks import abstraction, dispatch, long_attention, plain_block, profile_generation, standing
-from opensora_benchmarks.training_step import Size
+from opensora_benchmarks.training_variants import Size
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from opensora_benchmarks import plain_stdit3, training_step
-from opensora_benchmarks.training_step import Size
+from opensora_benchmarks.training_variants import Size
 
 TINY = Size(hidden_size=16, num_heads=2, depth=2, batch_size=2)
 

@@ -13,7 +13,7 @@ from opensora_benchmarks.sampling import Rule
 from opensora_benchmarks.suite_io import TensorsJob
 from opensora_benchmarks.suite_training import TrainingJob
 from opensora_benchmarks.suites import all_workloads
-from opensora_benchmarks.training_step import Plain, Size
+from opensora_benchmarks.training_variants import Plain, Size
 from opensora_benchmarks.workload import run_workload, within
 
 WORK = {work.id: work for work in all_workloads()}
