@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .options import AnyModelOptions, Argument, Option, SamplingOptions, SavingOptions, SizeOptions
+from .published_options import NamedSize, ReferenceOptions, ScoreOptions
 from .saving import check_paths, plan, refuse_same
 from .screen import Screen
 from .threads import limit_threads
@@ -24,6 +25,9 @@ def generate(
     size: SizeOptions,
     sampling: SamplingOptions,
     model: AnyModelOptions,
+    named: NamedSize,
+    scores: ScoreOptions,
+    given: ReferenceOptions,
 ) -> None:
     """Make a video of what PROMPT says.
 
@@ -31,7 +35,8 @@ def generate(
     """
     limit_threads(model.model)
     check_paths(saving)
-    _make(screen, model, saving, prompt, **size.settings(), **sampling.settings())
+    own = {**named.settings(), **scores.settings(), **given.settings()}
+    _make(screen, model, saving, prompt, **size.settings(), **sampling.settings(), **own)
 
 
 def animate(
@@ -41,6 +46,8 @@ def animate(
     size: SizeOptions,
     sampling: SamplingOptions,
     model: AnyModelOptions,
+    named: NamedSize,
+    scores: ScoreOptions,
     prompt: Words = "",
 ) -> None:
     """Make a video that begins with IMAGE, scaled and cropped to the video's size.
@@ -52,7 +59,8 @@ def animate(
 
     check_paths(saving)
     refuse_same(image, saving)
-    _make(screen, model, saving, prompt, image=read_image(image), **size.settings(), **sampling.settings())
+    settings = {**size.settings(), **sampling.settings(), **named.settings(), **scores.settings()}
+    _make(screen, model, saving, prompt, image=read_image(image), **settings)
 
 
 def extend(
@@ -63,6 +71,7 @@ def extend(
     saving: SavingOptions,
     sampling: SamplingOptions,
     model: AnyModelOptions,
+    scores: ScoreOptions,
     prompt: Words = "",
     num_frames: Annotated[int, Option(min=1, help="How many new frames.", rich_help_panel="Video")] = 16,
     condition_frames: Annotated[
@@ -88,16 +97,17 @@ def extend(
     clip = read_video(video, fps=fps)
     clip = clip.fit(height or clip.height, width or clip.width)
     own = {"height": clip.height, "width": clip.width, "fps": clip.fps, "num_frames": clip.num_frames + num_frames}
-    settings = {**own, **sampling.settings(), "condition_frames": condition_frames}
+    settings = {**own, **sampling.settings(), **scores.settings(), "condition_frames": condition_frames}
     _make(screen, model, saving, prompt, video=clip, **settings)
 
 
 def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, prompt: str, **settings: Any) -> None:
     from ..pipelines.request import OPTIONS
 
+    names = (*OPTIONS, *NamedSize.__annotations__, *ScoreOptions.__annotations__)
     start = time.perf_counter()
     model = options.load(screen)
-    request = model.request(**{name: settings.get(name) for name in OPTIONS})
+    request = model.request(**{name: settings[name] for name in names if name in settings})
     target = plan(saving, request)
     loaded = time.perf_counter()
     video = _generate(screen, model, prompt, {**settings, "seed": request.seed})

@@ -16,6 +16,7 @@ from opensora_core.nn.init import RandomInit
 from opensora_core.releases.checkpoint import open_checkpoint
 from opensora_core.serialization.writer import write_safetensors
 from tests.cli.conftest import document
+from tests.pipelines.tiny_published import write_models
 
 CONFIG = STDiT3Config(hidden_size=24, depth=2, num_heads=2, caption_channels=8, model_max_length=6)
 
@@ -82,3 +83,15 @@ def test_foreign_weights_are_not_converted(opensora):
     result = opensora("convert", "x.safetensors", "new")
     assert (result.exit_code, Path("new").exists()) == (2, False)
     assert "holds no model that is known here" in result.stderr
+
+
+def test_options_of_published_weights_reach_the_model_and_are_refused_by_others(opensora, nano, tmp_path):
+    write_models(tmp_path / "models")
+    parts = ("--with", tmp_path / "models" / "vae", "--backend", "numpy", "--json", "-o", "a.webp")
+    model = ("-m", tmp_path / "models" / "v1.1")
+    refused = opensora("generate", "a cat", *model, *parts, "--motion-score", 3)
+    assert (refused.exit_code, "v1.1 reads in a prompt; it reads no scores" in refused.stderr) == (2, True)
+    refused = opensora("generate", "a cat", *model, *parts, "--resolution", "240p", "--reference", "a.png")
+    assert (refused.exit_code, "cannot read a.png" in refused.stderr) == (2, True), refused.stderr
+    refused = opensora("generate", "a red circle", "-m", nano, "--backend", "numpy", "--resolution", "240p")
+    assert (refused.exit_code, "unknown options ['resolution']" in refused.stderr) == (2, True)

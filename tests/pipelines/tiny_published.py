@@ -75,7 +75,7 @@ def write_models(root: Path) -> Path:
         "clip": CLIPText.create(CLIPTextConfig(130, 64, 64, 1, 1), init),
     }
     for name, model in models.items():
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
         write_safetensors(root / name / "model.safetensors", alive(model))
     t5_tokenizer(root / "t5")
     clip_tokenizer(root / "clip")

@@ -1,0 +1,67 @@
+"""The options of videos made from published weights, each declared once; the embedded model knows none of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from .options import Option
+
+PANEL = "Published weights"
+
+
+@dataclass(frozen=True)
+class NamedSize:
+    """The size of the video by its official name."""
+
+    resolution: Annotated[
+        str | None, Option(help="Such as 480p; of v2.0 768px. In place of height and width.", rich_help_panel=PANEL)
+    ] = None
+    aspect_ratio: Annotated[
+        str | None, Option(help="Beside a resolution, width first: 16:9.", rich_help_panel=PANEL)
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
+        return _given(asdict(self))
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What the prompt says of the video beside its text."""
+
+    aesthetic_score: Annotated[
+        float | None, Option(help="How beautiful, 6.5 by default (v1.2, v1.3).", rich_help_panel=PANEL)
+    ] = None
+    motion_score: Annotated[float | None, Option(help="How much moves (v1.2, v1.3, v2.0).", rich_help_panel=PANEL)] = (
+        None
+    )
+    camera_motion: Annotated[str | None, Option(help="Such as 'pan left' (v1.2).", rich_help_panel=PANEL)] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
+        return _given(asdict(self))
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Images and videos that the video is given, and where they go."""
+
+    references: Annotated[
+        list[Path] | None, Option("--reference", help="Image or video to be given (repeat).", rich_help_panel=PANEL)
+    ] = None
+    mask_strategy: Annotated[
+        str | None, Option(help="Where references go, such as 0;0,1,0,-1,1 (v1.1, v1.2).", rich_help_panel=PANEL)
+    ] = None
+    cond_type: Annotated[
+        str | None, Option(help="Where references go, such as i2v_loop (v1.3, v2.0).", rich_help_panel=PANEL)
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
+        return _given(asdict(self))
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
