@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,22 +20,14 @@ class PlannedSize:
     """Length and size of the video; what is not given is the release's own."""
 
     resolution: Annotated[str | None, Option(help="By its official name, such as 720p; of v2.0 256px.")] = None
-    aspect_ratio: Annotated[str, Option(help="Beside a resolution, as the release names it (v1: height first).")] = (
-        "16:9"
-    )
+    aspect_ratio: Annotated[str | None, Option(help="Beside a resolution, width first: 16:9.")] = None
     height: Annotated[int | None, Option(min=1, help="Pixels, in place of a resolution.")] = None
     width: Annotated[int | None, Option(min=1, help="Pixels, in place of a resolution.")] = None
     num_frames: Annotated[int | None, Option("--frames", "--num-frames", min=1, help="Of the video.")] = None
 
-    def settings(self, release: str) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """As `GenerationPlan` takes them."""
-        from ..conditioning.sizes import size_v2, size_v12
-
-        height, width = self.height, self.width
-        if self.resolution is not None:
-            named = size_v2 if release == "v2.0" else size_v12
-            height, width = named(self.resolution, self.aspect_ratio)
-        return {"height": height, "width": width, "num_frames": self.num_frames}
+        return asdict(self)
 
 
 def plan(
@@ -60,8 +52,7 @@ def plan(
     from ..releases.release import RELEASES
 
     files = RELEASES.get(model) or ReleaseFiles([model, *(parts or [])])
-    release = files.release.name if isinstance(files, ReleaseFiles) else files.name
-    planned = GenerationPlan(files, backend, dtype or "float32", offload_type, **size.settings(release))
+    planned = GenerationPlan(files, backend, dtype or "float32", offload_type, **size.settings())
     _show(screen, planned, list(planned.stages()))
 
 
