@@ -52,9 +52,14 @@ def load(path: str, backend: str, dtype: str) -> Row:
 
 
 def step(path: str, backend: str, dtype: str) -> Row:
-    """Load a denoiser of v1.2 and take one guided step: two rows of latents, the official sampler."""
+    """Load a denoiser of v1.2 and take one guided step: two rows of latents, the official sampler.
+
+    planned_share: of the memory that weights and step take together, what `opensora plan` foretells.
+    """
     import numpy as np
 
+    from opensora_core.pipelines.published.components import ReleaseFiles
+    from opensora_core.pipelines.published.planning import GenerationPlan
     from opensora_core.registry import get_backend
     from opensora_core.releases.loading import load_published
     from opensora_core.releases.release import RELEASES
@@ -72,7 +77,11 @@ def step(path: str, backend: str, dtype: str) -> Row:
     finite = bool(np.isfinite(np.asarray(ops.to_numpy(steps[0].latents))).all())
     size = {"num_frames": FRAMES, "height": HEIGHT, "width": WIDTH, "latents": [2, *shape]}
     weights = _weight_bytes(denoiser)
-    return {"seconds": seconds, "peak_bytes": peak, "weight_bytes": weights, **size, "finite": finite}
+    plan = GenerationPlan(ReleaseFiles([path]), backend, dtype, num_frames=FRAMES, height=HEIGHT, width=WIDTH)
+    planned = next(stage.peak for stage in plan.stages() if stage.name == "denoiser")
+    share = None if peak is None else round(planned / (weights + peak), 3)
+    memory = {"peak_bytes": peak, "weight_bytes": weights, "planned_bytes": planned, "planned_share": share}
+    return {"seconds": seconds, **memory, **size, "finite": finite}
 
 
 def check(table: str) -> Row:
@@ -149,9 +158,9 @@ def _apart(function: Callable[..., Row], *args: str) -> Row:
 def describe(row: Row) -> str:
     """One line."""
     where = f"{row['backend']} {row['dtype']}" if "backend" in row else "shapes only"
-    peak = "unknown" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.2f} GB at most"
+    peak = "unknown" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.2f} GB more at most"
     weights = f"{row['weight_bytes'] / 1e9:.2f} GB of weights"
-    return f"{row['measured']:5} {row['model']:26} {where:15} {weights}, {row['seconds']:8.2f} s, {peak} more"
+    return f"{row['measured']:5} {row['model']:26} {where:15} {weights}, {row['seconds']:8.2f} s, {peak} beside"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
