@@ -9,6 +9,7 @@ from typing import Any
 from .plots import color_of, roofline_plot, strip
 from .report_table import HEADINGS, about, by_case, cells, title
 from .results import Document
+from .scaling import scaling_plots
 
 Row = Mapping[str, Any]
 SORT_KEYS = (None, "median_s", "p80_s", "n", "median_s", "tflops", "gbs", "roofline_share", None, "first_call_s")
@@ -17,11 +18,13 @@ SORT_KEYS = (None, "median_s", "p80_s", "n", "median_s", "tflops", "gbs", "roofl
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #888 }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.05rem; margin: 2rem 0 .4rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.05rem; margin: 2rem 0 .4rem; white-space: pre-wrap }
 p.about { color: var(--dim); margin: .2rem 0; font-size: .85rem }
-div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; min-width: 1080px; table-layout: fixed; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
-th:first-child, td:first-child { text-align: left } th { cursor: pointer; font-size: .82rem }
+th:first-child, td:first-child { text-align: left; width: 14em; overflow: hidden; text-overflow: ellipsis }
+th:nth-child(3) { width: 10em } th:nth-child(4), th:nth-child(5) { width: 2.6em } th:last-child { width: 250px }
+th { cursor: pointer; font-size: .82rem }
 th[aria-sort=ascending]::after { content: " \\2191" } th[aria-sort=descending]::after { content: " \\2193" }
 tr.fail td { color: #c0392b } tr.skip td { color: var(--dim) } td.why { text-align: left; white-space: normal }
 i.dot { display: inline-block; width: .65em; height: .65em; border-radius: 50%; margin-right: .5em }
@@ -52,7 +55,7 @@ def html(document: Document) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>opensora bench</title><style>{STYLE}</style><h1>opensora bench</h1>{lines}"
         + (f"<h2>Roofline of this machine, as measured</h2>{plot}<p>{_legend(colors)}</p>" if plot else "")
-        + f"{sections}<script>{SCRIPT}</script></html>\n"
+        + f"{scaling_plots(document)}{sections}<script>{SCRIPT}</script></html>\n"
     )
 
 

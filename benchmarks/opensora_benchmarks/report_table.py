@@ -61,7 +61,8 @@ def about(document: Document) -> list[str]:
     threads = ", ".join(f"{name}={value}" for name, value in e["threads"].items()) or "threads not limited"
     device = e["gpu"] or f"{e['processor']}, {e['processors']} processors"
     return [
-        f"{device}; {threads}; {e['blas']}; load {e['load']}; {e['date']}; commit {e['commit']}; seed {e['seed']}",
+        f"{device}; {threads}; {e['blas']}; load {e['load']}; {e['date']}; commit {e['commit'] or 'unknown'}; "
+        f"seed {e['seed']}",
         f"roofline: {roofline['flops'] / 1e12:.3g} TFLOP/s in {roofline['dtype']} by {roofline['by'][0]}, "
         f"{roofline['bytes'] / 1e9:.3g} GB/s by {roofline['by'][1]}",
     ]

@@ -37,6 +37,7 @@ def op_cases() -> Iterator[Case]:
         yield from _tokens(name, T * S, quick, shape)
     yield _full("full-2k", 2048)
     yield _full("full-8k", 8192)
+    yield from _scaling()
     yield from _awkward()
     yield from _autoencoder()
 
@@ -94,6 +95,17 @@ def _full(name: str, tokens: int) -> Case:
     data = Data((1, 24, tokens, 128))
     shape = {"N": tokens, "H": 24, "D": 128}
     return op_case("attention", name, (data, data, data, None), parts.queries, False, shape)
+
+
+def _scaling() -> Iterator[Case]:
+    """Attention of few heads at more and more tokens, and temporal attention, which should grow with places alone."""
+    for tokens in (256, 1024, 4096, 16384):
+        shape, quick, data = {"tokens": tokens, "H": 4, "D": D}, tokens <= 1024, Data((1, 4, tokens, D))
+        yield op_case("attention", f"scaling-{tokens}", (data, data, data, None), parts.queries, quick, shape)
+        norm = Data((D,), 0.1, 1.0)
+        qkv, length = Data((1, 16, tokens // 16, 3, 4, D)), {"tokens": tokens, "T": 16, "H": 4, "D": D}
+        arguments = (qkv, "temporal", norm, norm, *rope(16, D))
+        yield op_case("attention_3d", f"temporal-scaling-{tokens}", arguments, parts.heads, quick, length)
 
 
 def _awkward() -> Iterator[Case]:

@@ -21,6 +21,7 @@ FORMATS = {  # suffix -> (module, function)
     ".csv": ("report_table", "csv_text"),
     ".md": ("report_table", "markdown"),
     ".html": ("report_html", "html"),
+    ".png": ("report_png", "png"),
 }
 
 
@@ -102,7 +103,7 @@ def report(
     screen: Screen,
     results: Annotated[Path, Argument(metavar="FILE", help="Results of a run, or of an interrupted one (.partial).")],
     output: Annotated[
-        Path | None, Option("--output", "-o", help="Write .html, .md or .csv instead of showing a table.")
+        Path | None, Option("--output", "-o", help="Write .html, .md, .csv or .png instead of showing a table.")
     ] = None,
 ) -> None:
     """Show the results of a run, or write them in another form.
@@ -164,8 +165,9 @@ def _write(document: Any, output: Path) -> None:
     from ..serialization.atomic import atomic_file
 
     module, function = FORMATS[output.suffix]
+    made = getattr(_benchmarks(module), function)(document)
     with atomic_file(output) as temporary:
-        temporary.write_text(getattr(_benchmarks(module), function)(document), "utf-8")
+        temporary.write_bytes(made if isinstance(made, bytes) else made.encode())
 
 
 def _show(screen: Screen, document: Any) -> None:
