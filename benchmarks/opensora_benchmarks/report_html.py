@@ -20,7 +20,8 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.05rem; margin: 2rem 0 .4rem; white-space: pre-wrap }
 p.about { color: var(--dim); margin: .2rem 0; font-size: .85rem }
-div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; min-width: 1080px; table-layout: fixed; font-variant-numeric: tabular-nums }
+div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; min-width: 1080px;
+  table-layout: fixed; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left; width: 14em; overflow: hidden; text-overflow: ellipsis }
 th:nth-child(3) { width: 10em } th:nth-child(4), th:nth-child(5) { width: 2.6em } th:last-child { width: 250px }
