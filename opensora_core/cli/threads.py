@@ -14,10 +14,11 @@ SMALL = 64 * 2**20  # bytes of weights
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def limit_threads(model: Path | None) -> None:
+def limit_threads(model: str | Path | None) -> None:
     """Let a small model (None: the embedded one) be computed by one thread, unless the user chose a number."""
     if "numpy" in sys.modules or any(name in os.environ for name in VARIABLES):
         return
-    weights = [] if model is None else [model] if model.is_file() else list(model.rglob("*.safetensors"))
+    path = None if model is None else Path(model)
+    weights = [] if path is None else [path] if path.is_file() else list(path.rglob("*.safetensors"))
     if sum(file.stat().st_size for file in weights) <= SMALL:
         os.environ.update(dict.fromkeys(VARIABLES, "1"))

@@ -171,7 +171,11 @@ class STDiT2:
         grid = tuple(n // p for n, p in zip(x.shape[2:], c.patch_size, strict=True))
         x_mask = None if x_mask is None else ops.reshape(ops.astype(x_mask, "bool"), (x.shape[0], grid[0], 1, 1))
         noised = self._conditions(ops, timestep, size, dtype)
-        given = None if x_mask is None else self._conditions(ops, timestep * 0, size, dtype)
+        given = (
+            None
+            if x_mask is None
+            else self._conditions(ops, ops.full(timestep.shape, 0.0, timestep.dtype), size, dtype)
+        )
         space, moment = self._modulations(ops, noised, given, x_mask)
         scale = (size.height * size.width) ** 0.5 / c.input_sq_size
         places = ops.asarray(sincos_2d(c.hidden_size, grid[1], grid[2], scale), dtype)  # (S, C)

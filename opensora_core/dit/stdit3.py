@@ -140,7 +140,11 @@ class STDiT3:
         patch = self.config.patch_size
         grid = tuple(-(-n // p) for n, p in zip(size, patch, strict=True))
         t = self._condition(ops, timestep, fps, text.pooled)  # (B, C)
-        t0 = None if x_mask is None else self._condition(ops, timestep * 0, fps, text.pooled)
+        t0 = (
+            None
+            if x_mask is None
+            else self._condition(ops, ops.full(timestep.shape, 0.0, timestep.dtype), fps, text.pooled)
+        )
         x_mask = None if x_mask is None else ops.reshape(ops.astype(x_mask, "bool"), (x.shape[0], grid[0], 1, 1))
         modulation = self._modulation(ops, t, t0, x_mask)  # (B, 1 or T, 6, C)
         scale = self._scale(height, width)
