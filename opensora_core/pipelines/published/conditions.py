@@ -68,11 +68,9 @@ class PlacedReferences(Conditions):
 
     def _whole(self, clip: Clip, frames: int) -> int:
         """How much of what comes before is encoded: whole chunks to its end, no more than a clip has."""
-        return (
-            self.release.whole_condition(min(frames, clip.num_frames))
-            if clip.given >= self.release.chunk
-            else (clip.given)
-        )
+        if clip.given < self.release.chunk:
+            return clip.given
+        return self.release.whole_condition(min(frames, clip.num_frames))
 
 
 class TypedCondition(Conditions):
