@@ -9,20 +9,26 @@ block: a spatial and a temporal block on NumPy beside plain NumPy. Above 1, ours
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .plain_block import block as plain_block
 from .standing import clock_of, milliseconds, options_of, ratio, turns, write
-from .training_variants import SIDE, SIZES, Size, make_batch, make_config, make_weights
+from .training_step import CAPTION, SIDE, SIZES, WORDS, Size, make_batch, make_config, make_weights
 
+CASES = {
+    "embedded": (SIZES["embedded"], WORDS),
+    "wide": (SIZES["wide"], WORDS),
+    "wide with the text of v1.2": (SIZES["wide"], 300),  # tokens of text
+}
 STEPS, SCALE = 10, 7.0
 AGREEMENT = 1e-5  # relative distance of results that float32 may leave in one prediction
 Calls = dict[str, Callable[[], Any]]
 
 
-def torch_calls(size: Size) -> dict[str, Calls]:
+def torch_calls(size: Size, words: int) -> dict[str, Calls]:
     """By question: ours and plain, on Torch."""
     import torch
 
@@ -34,11 +40,14 @@ def torch_calls(size: Size) -> dict[str, Calls]:
 
     from .plain_stdit3 import PlainSTDiT3
 
-    config, weights, batch = make_config(size), make_weights(make_config(size)), make_batch(size)
+    config = dataclasses.replace(make_config(size), model_max_length=words)
+    weights = make_weights(config)
+    batch = {name: torch.from_numpy(a) for name, a in make_batch(size).items()}
     ops, plain = get_backend("torch", device="cpu"), PlainSTDiT3(config)
     plain.load_state_dict({name: torch.from_numpy(a) for name, a in weights.items()})
     ours = rebuild(STDiT3.create(config, ShapeInit()), {name: ops.asarray(a) for name, a in weights.items()})
-    z, t, text, mask, fps = (batch[name] for name in ("noise", "t", "text", "text_mask", "fps"))
+    z, t, fps = (batch[name] for name in ("noise", "t", "fps"))
+    text, mask = torch.randn(len(z), words, CAPTION), torch.arange(words).expand(len(z), -1) < words // 2
     null = ours.y_embedder.y_embedding.expand_as(text)
     both, masks, rates = torch.cat([text, null]), torch.cat([mask, mask]), torch.cat([fps, fps])
     times = [1000.0 * (1 - i / STEPS) for i in range(STEPS)]
@@ -70,7 +79,7 @@ def torch_calls(size: Size) -> dict[str, Calls]:
     }
 
 
-def numpy_calls(size: Size, temporal: bool) -> Calls:
+def numpy_calls(size: Size, words: int, temporal: bool) -> Calls:
     """Ours and plain: one block on NumPy."""
     import numpy as np
 
@@ -85,7 +94,7 @@ def numpy_calls(size: Size, temporal: bool) -> Calls:
     name = ("temporal" if temporal else "spatial") + "_blocks.0."
     weights = {key[len(name) :]: a for key, a in make_weights(config).items() if key.startswith(name)}
     block = rebuild(STDiT3Block.create(ShapeInit(), config, temporal=temporal), weights)
-    B, T, S, L, C, H, D = 2, 5, 16, 24, config.hidden_size, config.num_heads, config.head_dim
+    B, T, S, L, C, H, D = 2, 5, 16, words, config.hidden_size, config.num_heads, config.head_dim
     x, modulation = rng.standard_normal((B, T, S, C), np.float32), rng.standard_normal((B, 1, 6, C), np.float32)
     keys, values = rng.standard_normal((2, B, H, L, D), np.float32)
     mask = np.arange(L) < np.array([20, 9]).reshape(B, 1, 1, 1)
@@ -108,11 +117,11 @@ def compare(calls: Mapping[str, Callable[[], Any]], agreement: float, repeat: in
     return {"apart": apart, "milliseconds": milliseconds(seconds), "faster": ratio(seconds, "plain", "ours")}
 
 
-def measure(name: str, size: Size, repeat: int, threads: int) -> dict[str, Any]:
+def measure(name: str, size: Size, words: int, repeat: int, threads: int) -> dict[str, Any]:
     """All questions for one size."""
     import torch
 
-    torch_by, timed = torch_calls(size), functools.partial(compare, repeat=repeat, threads=threads)
+    torch_by, timed = torch_calls(size, words), functools.partial(compare, repeat=repeat, threads=threads)
     with torch.no_grad():
         found = {
             f"torch forward, {name}": timed(torch_by["forward"], AGREEMENT),
@@ -120,7 +129,7 @@ def measure(name: str, size: Size, repeat: int, threads: int) -> dict[str, Any]:
         }
     for temporal in (False, True):
         what = f"numpy {'temporal' if temporal else 'spatial'} block, {name}"
-        found[what] = timed(numpy_calls(size, temporal), AGREEMENT)
+        found[what] = timed(numpy_calls(size, words, temporal), AGREEMENT)
     return found
 
 
@@ -131,11 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options is None:
         return
     rows: dict[str, Any] = {}
-    for name, size in SIZES.items():
-        rows |= measure(name, size._replace(batch_size=1), options.repeat, options.threads)
+    for name, (size, words) in CASES.items():
+        rows |= measure(name, size._replace(batch_size=1), words, options.repeat, options.threads)
     for what, row in rows.items():
         both = f"{row['milliseconds']['ours']:8.2f} ms, by hand {row['milliseconds']['plain']:8.2f} ms"
-        print(f"{what:32} {both}   {row['faster']['median']:.3f}x {row['faster']['quartiles']}")
+        print(f"{what:47} {both}   {row['faster']['median']:.3f}x {row['faster']['quartiles']}")
     write(options, "abstraction", ["numpy", "torch"], {"rows": rows})
 
 

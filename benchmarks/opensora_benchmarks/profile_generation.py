@@ -92,30 +92,32 @@ def measure(repeat: int, threads: int, backends: Sequence[str] = BACKENDS, steps
     for call in calls.values():  # compile
         call()
     seconds = turns(calls, repeat, clock)
-    whole = milliseconds(seconds)
     return {
         "products": sum(products.counts.values()),
-        "milliseconds": whole,
+        "milliseconds": milliseconds(seconds),
         "times_the_floor": {name: ratio(seconds, name, "floor") for name in backends},
-        "groups_milliseconds": {name: _groups(name, steps, whole[name], repeat, clock) for name in backends},
+        "groups_milliseconds": {name: _groups(name, calls[name], steps, repeat, clock) for name in backends},
     }
 
 
-def _groups(backend: str, steps: int | None, whole: float, repeat: int, clock: Clock) -> dict[str, float]:
-    """Median milliseconds in each group of ops, most first; then those of Python."""
+def _groups(backend: str, whole: Callable[[], Any], steps: int | None, repeat: int, clock: Clock) -> dict[str, float]:
+    """Median milliseconds in each group of ops, most first; then Python's, by the whole run right before."""
     import numpy as np
 
     from opensora_core import get_backend
 
     watch = Stopwatch(get_backend(backend), clock)
     run, found = generation(watch, steps), []
-    for _ in range(1 + max(1, repeat // 3)):
+    run()  # the first run is not counted
+    for _ in range(max(2, repeat // 2)):
+        start = clock()
+        whole()
+        taken = clock() - start
         watch.seconds.clear()
         run()
-        found.append(watch.seconds.copy())
-    typical = {group: 1e3 * float(np.median([turn[group] for turn in found[1:]])) for group in found[0]}
-    ordered = {group: round(typical[group], 2) for group in sorted(typical, key=typical.__getitem__, reverse=True)}
-    return {**ordered, "python": round(whole - sum(ordered.values()), 2)}
+        found.append({**watch.seconds, "python": taken - watch.seconds.total()})
+    typical = {group: round(1e3 * float(np.median([turn[group] for turn in found])), 2) for group in found[0]}
+    return dict(sorted(typical.items(), key=lambda item: (item[0] == "python", -item[1])))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
