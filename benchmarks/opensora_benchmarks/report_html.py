@@ -24,7 +24,8 @@ div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; mi
   table-layout: fixed; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left; width: 14em; overflow: hidden; text-overflow: ellipsis }
-th:nth-child(3) { width: 10em } th:nth-child(4), th:nth-child(5) { width: 2.6em } th:last-child { width: 250px }
+th:nth-child(3) { width: 10em } th:nth-child(4), th:nth-child(5) { width: 2.6em } th:nth-child(8) { width: 8em }
+th:last-child { width: 250px }
 th { cursor: pointer; font-size: .82rem }
 th[aria-sort=ascending]::after { content: " \\2191" } th[aria-sort=descending]::after { content: " \\2193" }
 tr.fail td { color: #c0392b } tr.skip td { color: var(--dim) } td.why { text-align: left; white-space: normal }
@@ -55,7 +56,8 @@ def html(document: Document) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>opensora bench</title><style>{STYLE}</style><h1>opensora bench</h1>{lines}"
-        + (f"<h2>Roofline of this machine, as measured</h2>{plot}<p>{_legend(colors)}</p>" if plot else "")
+        f"<p>{_legend(colors)}</p>"
+        + (f"<h2>Roofline of this machine, as measured</h2>{plot}" if plot else "")
         + f"{scaling_plots(document)}{sections}<script>{SCRIPT}</script></html>\n"
     )
 
