@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CHECKOUT = os.pathsep.join(str(ROOT / source) for source in ("", "backends", "kernels"))
 
 
 def environment(**extra: str) -> dict[str, str]:
     """Of a process that finds the checkout and leaves the other processors alone."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENSORA_")}
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
-    return {**kept, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **extra}
+    return {**kept, "PYTHONPATH": CHECKOUT, "OMP_NUM_THREADS": "1", **extra}
 
 
 def start(arguments: Sequence[object], size: int = 2) -> list[subprocess.Popen[str]]:

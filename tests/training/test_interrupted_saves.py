@@ -18,9 +18,8 @@ from opensora_core.serialization.leftovers import put_back, remove_leftovers
 from opensora_core.training.checkpoints import CheckpointWarning, save_checkpoint
 from tests.pipelines.models import make
 from tests.training.kills import OPS, loaded, state
+from tests.training.processes import CHECKOUT, ROOT
 from tests.training.tiny import recipe, trainer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(where: Path) -> list[str]:
@@ -29,7 +28,7 @@ def names(where: Path) -> list[str]:
 
 def test_thirty_kills_while_saving_lose_nothing():
     command = [sys.executable, "-m", "tests.training.kills", "--kills", "30"]
-    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}", "OMP_NUM_THREADS": "1", "PATH": ""}
+    paths = {"PYTHONPATH": CHECKOUT, "OMP_NUM_THREADS": "1", "PATH": ""}
     done = subprocess.run(command, env=paths, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert "30 kills" in done.stdout, done.stderr
     assert "nothing lost" in done.stdout

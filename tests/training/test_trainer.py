@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,8 @@ from opensora_core.training.checkpoints import CheckpointWarning
 from opensora_core.training.data import make_batch
 from opensora_core.training.trainer import Trainer
 from tests.pipelines.models import NANO
+from tests.training.processes import CHECKOUT
 from tests.training.tiny import CLIP, recipe, trainer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def arrays(of: Trainer) -> dict[str, np.ndarray]:
@@ -279,7 +277,7 @@ def test_killed_without_warning_a_run_goes_on_from_its_last_checkpoint(tmp_path)
                 os.kill(os.getpid(), 9)
         """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
-    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}", "OMP_NUM_THREADS": "1", "PATH": ""}
+    paths = {"PYTHONPATH": CHECKOUT, "OMP_NUM_THREADS": "1", "PATH": ""}
     assert subprocess.run(command, env=paths, check=False, timeout=120).returncode == -9
     again, whole = trainer("numpy", tmp_path), trainer()
     assert again.resume() == 5
