@@ -16,7 +16,7 @@ from typing import Any
 
 from .plain_block import block as plain_block
 from .standing import clock_of, milliseconds, options_of, ratio, turns, write
-from .training_step import CAPTION, SIDE, SIZES, WORDS, Size, make_batch, make_config, make_weights
+from .training_variants import CAPTION, SIDE, SIZES, WORDS, Size, make_batch, make_config, make_weights
 
 CASES = {
     "embedded": (SIZES["embedded"], WORDS),
