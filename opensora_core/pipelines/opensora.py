@@ -10,7 +10,7 @@ from typing import Any, Self, cast, get_args
 
 from ..checks import one_of
 from ..dit.stdit3 import STDiT3
-from ..errors import CancelledError, InvalidInputError, OpenSoraError, memory_as_limit
+from ..errors import InvalidInputError, OpenSoraError, memory_as_limit
 from ..media.video import Video
 from ..ops import Ops
 from . import storage
@@ -131,7 +131,7 @@ class OpenSora(VideoModel, Explainable):
         with memory_as_limit("the generation"):
             for item in steps:
                 if isinstance(item, Progress):
-                    _tell(callback_on_step_end, self, item)
+                    item.tell(callback_on_step_end, self, ("latents", "denoised", "preview"))
                     yield item
                 else:
                     made_by = {"prompt": prompt, "backend": self.ops.name, "dtype": self.ops.dtype}
@@ -186,11 +186,3 @@ class OpenSora(VideoModel, Explainable):
         request = Request.create(self.config, **options)
         check_memory(peak_bytes(self.config, request, 1, self.ops.dtype), request, available_bytes())
         return request
-
-
-def _tell(callback: Callback | None, model: OpenSora, progress: Progress) -> None:
-    if callback is None:
-        return
-    state = {"latents": progress.latents, "denoised": progress.denoised, "preview": progress.preview}
-    if callback(model, progress.step, progress.timestep, state) is False:
-        raise CancelledError(f"the callback stopped the generation after step {progress.step} of {progress.total}")

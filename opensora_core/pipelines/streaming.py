@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..dit.captions import TextContext
+from ..errors import CancelledError
 from ..ops import Array, Ops
 from .components import Components
 from .frames import Frames, keep_still, padded_size, to_frames, to_latents
@@ -27,6 +28,13 @@ class Progress(NamedTuple):
     latents: Array  # of the present window
     denoised: Array  # the model's present guess of the clean latents
     preview: Callable[[], NDArray[np.uint8]]  # decodes that guess: uint8 [T, H, W, 3]
+
+    def tell(self, callback: Callable[..., Any] | None, model: Any, fields: Sequence[str]) -> None:
+        """Call callback(model, step, timestep, {field: its value}) if there is one; CancelledError if it says False."""
+        if callback is None:
+            return
+        if callback(model, self.step, self.timestep, {name: getattr(self, name) for name in fields}) is False:
+            raise CancelledError(f"the callback stopped the generation after step {self.step} of {self.total}")
 
 
 def run(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...checks import one_of
 from ...conditioning.given_frames import Condition
 from ...conditioning.prompts import PromptParts, split_prompt
-from ...errors import CancelledError, InvalidInputError, memory_as_limit
+from ...errors import InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
 from ...registry import get_backend
@@ -127,7 +127,7 @@ class PublishedOpenSora(VideoModel):
             pieces, before = [shown], from_frames(shown[None])
             for item in self._clips(request, clips, texts, conditions, before, latents_file):
                 if isinstance(item, Progress):
-                    self._tell(callback_on_step_end, item)
+                    item.tell(callback_on_step_end, self, ("latents", "denoised"))
                     yield item
                 else:
                     pieces.append(item)
@@ -184,13 +184,6 @@ class PublishedOpenSora(VideoModel):
     def _decoded(self, latents: NDArray[np.float32], clip: Clip) -> NDArray[np.float32]:
         with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
             return decode(self.ops, vae, latents, clip.num_frames)
-
-    def _tell(self, callback: Callback | None, progress: Progress) -> None:
-        if callback is None:
-            return
-        state = {"latents": progress.latents, "denoised": progress.denoised}
-        if callback(self, progress.step, progress.timestep, state) is False:
-            raise CancelledError(f"the callback stopped the generation after step {progress.step} of {progress.total}")
 
 
 def _size(video: Video, options: Mapping[str, Any]) -> dict[str, int]:
