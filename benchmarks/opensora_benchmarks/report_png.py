@@ -47,8 +47,9 @@ def _roofline(panel: Any, document: Document) -> None:
         rows = [r for r in document["results"] if r["provider"] == provider and r["status"] == "ok" and r["flops"]]
         places = [row["intensity"] for row in rows], [row["tflops"] for row in rows]
         panel.plot(*places, "o", color=color, label=provider)
-    ridge, (low, high) = line["flops"] / line["bytes"], panel.get_xlim()
-    ends = [min(max(low, 1e-3), ridge / 10), ridge, max(high, 10 * ridge)]
+    ridge = line["flops"] / line["bytes"]
+    among = [ridge / 10, 10 * ridge, *(row["intensity"] for row in document["results"] if row.get("flops"))]
+    ends = [min(among), ridge, max(among)]
     panel.plot(ends, [min(x, ridge) * line["bytes"] / 1e12 for x in ends], color="black")
     _finish(panel, "Roofline of this machine, as measured", "FLOPs a byte", "TFLOP/s")
 
