@@ -58,10 +58,10 @@ class WrongEps(NumpyOps):
 
 
 class Overflowing(NumpyOps):
-    """A softmax that divides nothing by nothing."""
+    """Attention that divides nothing by nothing."""
 
-    def softmax(self, x: Array, axis: int = -1) -> Array:
-        return super().softmax(x, axis) * np.float32(np.nan)
+    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
+        return super().attention(q, k, v, mask, scale) * np.float32(np.nan)
 
 
 class Widened(NumpyOps):
@@ -113,11 +113,11 @@ def test_another_dtype_is_found(dtype: str, other: str) -> None:
 
 
 def test_a_primitive_that_is_not_there_is_named() -> None:
-    class NoMatmul(NumpyOps):
-        matmul = Ops.matmul
+    class NoReshape(NumpyOps):
+        reshape = Ops.reshape
 
-    [row] = check_set(STDIT3, NoMatmul())
-    assert row.note.startswith("NotImplementedError: the primitive matmul is not implemented")
+    [row] = check_set(STDIT3, NoReshape())
+    assert row.note.startswith("NotImplementedError: the primitive reshape is not implemented")
 
 
 def test_the_backend_is_called_what_it_was_asked_for() -> None:
