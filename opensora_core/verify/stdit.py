@@ -77,12 +77,12 @@ def _predictions(golden: GoldenSet, ops: Ops, denoise: Denoise) -> Iterator[Prod
         inputs = golden.inputs(name)
         watched, calls = capture(model, [text, *tokens.values(), *vectors.values()])
         yield Produced(name, "out/y", ops.to_numpy(denoise(ops, watched, case, inputs)))
-        seen = {"x_pos": _tokens(ops, calls[first][0].args[0])}
-        seen["y_packed"] = _pack(ops.to_numpy(calls[text][0].args[0]), inputs.get("mask"))
-        seen |= {key: _tokens(ops, calls[module][0].output) for key, module in tokens.items()}
-        seen |= {key: _vector(ops, key, calls[module], inputs["x"].shape[0]) for key, module in vectors.items()}
-        for key in [name for name in case.mids if name in seen]:
-            yield Produced(name, f"mid/{key}", seen[key])
+        yield Produced(name, "mid/x_pos", _tokens(ops, calls[first][0].args[0]))
+        yield Produced(name, "mid/y_packed", _pack(ops.to_numpy(calls[text][0].args[0]), inputs.get("mask")))
+        for key, module in tokens.items():
+            yield Produced(name, f"mid/{key}", _tokens(ops, calls[module][0].output))
+        for key, module in vectors.items():
+            yield Produced(name, f"mid/{key}", _vector(ops, key, calls[module], inputs["x"].shape[0]))
 
 
 def _parts(model: Any, names: dict[str, str]) -> dict[str, str]:
