@@ -102,7 +102,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def process_arguments(arguments: Sequence[object]) -> dict[str, Any]:
     """What subprocess needs to start the program on its own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENSORA_", "NO_COLOR", "FORCE_COLOR"))}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "backends")])
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "backends"), str(ROOT / "kernels")])
     command = [sys.executable, "-m", "opensora_core.cli", *(str(a) for a in arguments)]
     return {"args": command, "env": {**environment, "OMP_NUM_THREADS": "1"}}
 

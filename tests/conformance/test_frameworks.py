@@ -35,7 +35,7 @@ def test_sound():
 
 
 def run(folder, *options, **environment):
-    paths = f"{folder}:{ROOT}:{ROOT / 'backends'}"
+    paths = f"{folder}:{ROOT}:{ROOT / 'backends'}:{ROOT / 'kernels'}"
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "hide", *options, "."]
     return subprocess.run(
         command,

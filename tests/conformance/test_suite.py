@@ -36,7 +36,7 @@ from opensora_core.testing.running import arrays_in
 from opensora_core.testing.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = {"PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}", "OMP_NUM_THREADS": "1"}
+PATHS = {"PYTHONPATH": f"{ROOT}:{ROOT / 'backends'}:{ROOT / 'kernels'}", "OMP_NUM_THREADS": "1"}
 WRONG = "ops/silu/float32/values"
 KNOWN = [check for level in groups().values() for group in level for check in group.checks(["float32"])]
 
