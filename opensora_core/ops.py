@@ -208,10 +208,14 @@ class Ops(Primitives):
         order, back = PATTERNS[pattern]
         rows = {"spatial": (B, T, H, S, D), "temporal": (B, S, H, T, D), "full": (B, H, T * S, D)}[pattern]
         packed = self.permute_dims(qkv, order)
-        q, k, v = (self.reshape(packed[i], rows) for i in range(3))
+        q, k, v = (self.reshape(part, rows) for part in self._unstacked(packed))
         q, k = (_prepared(self, x, weight, cos, sin) for x, weight in ((q, q_norm), (k, k_norm)))
         out = self.permute_dims(self.attention(q, k, v), back)
         return self.reshape(out, (B, T, S, H, D))
+
+    def _unstacked(self, x: Array) -> Sequence[Array]:
+        """The parts of x along its first axis; for backends whose gradients of indexing fill the other parts with 0."""
+        return [x[i] for i in range(x.shape[0])]
 
     # ------------------------------------------------------------------ fused: convolution
 

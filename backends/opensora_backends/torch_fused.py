@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from opensora_core.ops import HALF, NEVER, Array, Ops
 
+from .torch_memory import empty
+
 SHORT = 64  # up to so many keys, gradients through the weights are faster on the CPU than through the fused kernel
 FEW = 4096  # numbers in a group, below which its norm is computed in float64
 CHUNK = 1 << 18  # weights that AdamW updates at a time
@@ -100,6 +102,9 @@ class TorchFused(Ops):
         native = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
         return native(x, weight, bias, tuple(stride or (1,) * n), tuple(padding or (0,) * n))
 
+    def _unstacked(self, x: Array) -> Sequence[Array]:
+        return torch.unbind(x)
+
     def adamw_step(
         self,
         param: Array,
@@ -119,7 +124,7 @@ class TorchFused(Ops):
         beta1, beta2 = betas
         unbiased = (1 - beta2**step) ** 0.5
         old = [x.reshape(-1).split(CHUNK) for x in (self.widen(param), self.widen(grad), mean, square)]
-        made = [torch.empty(x.shape, dtype=mean.dtype, device=x.device) for x in (param, mean, square)]
+        made = [empty(x.shape, mean.dtype, x.device) for x in (param, mean, square)]
         new = [x.view(-1).split(CHUNK) for x in made]
         for p, g, m, s, new_p, new_m, new_s in zip(*old, *new, strict=True):  # what is in between stays in the cache
             g = g if factor is None else g * factor
@@ -145,16 +150,23 @@ def _pairs(x: torch.Tensor) -> torch.Tensor:
     return torch.view_as_complex(pairs if aligned else pairs.contiguous())
 
 
-def cut_from(vectors: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """The vector that these were cut from one after the other; None if they were not, or take part in autograd.
+def joined(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Vectors one after the other; without a copy where they were cut from one in that order.
 
-    All weights of a model, joined for the optimizer, are the vector that it cut them from a step ago: no copy needed.
+    All weights of a model, joined for the optimizer, are the vector that it cut them from a step ago.
     """
-    first, end = vectors[0], vectors[0].storage_offset()
-    storage = first.untyped_storage().data_ptr()
+    if torch.compiler.is_compiling() or any(x.requires_grad or x.dtype != vectors[0].dtype for x in vectors):
+        return torch.cat(list(vectors))
+    if _adjacent(vectors):
+        return vectors[0].as_strided((sum(x.numel() for x in vectors),), (1,))
+    room = empty((sum(x.numel() for x in vectors),), vectors[0].dtype, vectors[0].device)
+    return torch.cat(list(vectors), out=room)
+
+
+def _adjacent(vectors: Sequence[torch.Tensor]) -> bool:
+    end, storage = vectors[0].storage_offset(), vectors[0].untyped_storage().data_ptr()
     for x in vectors:
-        adjacent = x.storage_offset() == end and x.untyped_storage().data_ptr() == storage and x.dtype == first.dtype
-        if not adjacent or not x.is_contiguous() or x.requires_grad or x.device.type == "meta":
-            return None
+        if x.storage_offset() != end or x.untyped_storage().data_ptr() != storage or not x.is_contiguous():
+            return False
         end += x.numel()
-    return first.as_strided((end - first.storage_offset(),), (1,))
+    return vectors[0].device.type != "meta"

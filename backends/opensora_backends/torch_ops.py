@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from opensora_core.errors import InvalidInputError
 from opensora_core.ops import Array, Axis, DType, Function, Ops
 
-from .torch_fused import TorchFused, cut_from
+from .torch_fused import TorchFused, joined
 
 
 def _torch_dtype(dtype: DType) -> torch.dtype:
@@ -134,8 +134,7 @@ class TorchOps(TorchFused):
         return torch.broadcast_to(x, tuple(shape))
 
     def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array:
-        whole = None if arrays[0].ndim > 1 or torch.compiler.is_compiling() else cut_from(arrays)
-        return torch.cat(list(arrays), dim=axis) if whole is None else whole
+        return joined(arrays) if arrays[0].ndim == 1 else torch.cat(list(arrays), dim=axis)
 
     def slice(self, x: Array, start: Sequence[int], stop: Sequence[int], step: Sequence[int]) -> Array:
         return x[tuple(slice(a, b, s) for a, b, s in zip(start, stop, step, strict=True))]
