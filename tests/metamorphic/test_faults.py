@@ -53,9 +53,9 @@ def the_weights_sum_to_less_than_one(self, q, k, v, mask=None, scale=None):
     return Ops.attention(self, q, np.concatenate([k, zero], -2), np.concatenate([v, zero], -2), mask, scale)
 
 
-@breaks("equal_keys_are_attended_equally", name="where")
-def rows_without_a_key_attend_evenly(self, condition, a, b):
-    return a if isinstance(b, float) and b == 0.0 else NumpyOps.where(self, condition, a, b)
+@breaks("equal_keys_are_attended_equally", name="attention")
+def rows_without_a_key_attend_evenly(self, q, k, v, mask=None, scale=None):
+    return Ops.attention(self, q, k, v, None if mask is None else mask | ~mask.any(-1, keepdims=True), scale)
 
 
 @breaks("a_smaller_scale_is_a_smaller_query", name="attention")

@@ -4,6 +4,7 @@ import numpy as np
 
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.errors import InvalidInputError
+from opensora_core.ops import Ops
 
 
 class WrongEps(NumpyOps):
@@ -26,9 +27,10 @@ class WrongRotary(NumpyOps):
 
 
 class WrongSqrt(NumpyOps):
-    """A primitive that is a little off."""
+    """A primitive that is a little off, in a backend whose RMS norm is made of primitives."""
 
     name = "wrong-sqrt"
+    rms_norm = Ops.rms_norm
 
     def sqrt(self, x):
         return super().sqrt(x) * x.dtype.type(1.001)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WIDE = 4  # bytes of float32
 FEW_CHANNELS = 16  # below which NumPy lays all patches side by side
+BLOCK, LEAST_ROWS = 1 << 17, 32  # logits that NumPy has at a time where there are many, and queries at least
+SHORT_ROW = 64  # up to so many keys, NumPy finds the largest logit in a copy
 Kernel = Callable[..., Any]
 
 
@@ -69,6 +71,21 @@ def _gelu(c: MemoryCounter, x: Box, approximate: str) -> Any:
 
 def _rotary_numpy(c: MemoryCounter, x: Box, cos: Box, sin: Box) -> Box:
     return c.new(x.shape, x.dtype, [x], passing=nbytes(x))  # two products of half the size
+
+
+def _attention_numpy(c: MemoryCounter, q: Box, k: Box, v: Box, mask: Any, scale: Any) -> Box:
+    """Logits of all pairs, which become weights in place, and queries scaled; of many a block of queries at a time."""
+    L, M = q.shape[-2], k.shape[-2]
+    logits, half = math.prod(q.shape[:-1]) * M, _half(c, q)
+    if logits > 4 * BLOCK and L * M >= BLOCK // 8:
+        rows = min(L, max(BLOCK // M, LEAST_ROWS))
+        needed = rows * (2 * M + q.shape[-1])
+    else:
+        needed = logits + max(math.prod(q.shape), logits if M <= SHORT_ROW else 0)
+    shape = (*q.shape[:-1], v.shape[-1])
+    copies = sum(math.prod(x.shape) for x in (q, k, v)) + math.prod(shape) if half else 0
+    wide = WIDE if half else q.dtype.itemsize
+    return c.new(shape, v.dtype, passing=wide * (needed + copies))
 
 
 def _conv_numpy(c: MemoryCounter, x: Box, weight: Box, bias: Any, stride: Any, padding: Any) -> Any:
@@ -145,6 +162,7 @@ KERNELS: dict[str, dict[str, Kernel]] = {
         "modulate": _in_float32(3, 2, _one),
         "gated_residual": _in_float32(2, 1, _one),
         "rotary": _unless_half("rotary", _rotary_numpy),
+        "attention": _attention_numpy,
         "conv": _conv_numpy,
     },
     "torch": {
