@@ -11,8 +11,6 @@ import torch.nn.functional as F
 
 from opensora_core.ops import HALF, NEVER, Array, Ops
 
-from .torch_memory import empty
-
 SHORT = 64  # up to so many keys, gradients through the weights are faster on the CPU than through the fused kernel
 FEW = 4096  # numbers in a group, below which its norm is computed in float64
 CHUNK = 1 << 18  # weights that AdamW updates at a time
@@ -124,7 +122,7 @@ class TorchFused(Ops):
         beta1, beta2 = betas
         unbiased = (1 - beta2**step) ** 0.5
         old = [x.reshape(-1).split(CHUNK) for x in (self.widen(param), self.widen(grad), mean, square)]
-        made = [empty(x.shape, mean.dtype, x.device) for x in (param, mean, square)]
+        made = [torch.empty(x.shape, dtype=mean.dtype, device=x.device) for x in (param, mean, square)]
         new = [x.view(-1).split(CHUNK) for x in made]
         for p, g, m, s, new_p, new_m, new_s in zip(*old, *new, strict=True):  # what is in between stays in the cache
             g = g if factor is None else g * factor
@@ -159,8 +157,7 @@ def joined(vectors: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.cat(list(vectors))
     if _adjacent(vectors):
         return vectors[0].as_strided((sum(x.numel() for x in vectors),), (1,))
-    room = empty((sum(x.numel() for x in vectors),), vectors[0].dtype, vectors[0].device)
-    return torch.cat(list(vectors), out=room)
+    return torch.cat(list(vectors))
 
 
 def _adjacent(vectors: Sequence[torch.Tensor]) -> bool:
