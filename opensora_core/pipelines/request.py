@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -35,17 +36,29 @@ class Request:
         """
         if unknown := sorted(set(asked) - set(OPTIONS)):
             raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(OPTIONS)}")
-        values: dict[str, Any] = {}
-        for name in ("num_frames", "height", "width", "num_inference_steps", "fps", "guidance_scale"):
-            value = getattr(config, name) if asked.get(name) is None else asked[name]
-            values[name] = whole(name, value, *WHOLE[name]) if name in WHOLE else number(name, value, *NUMBERS[name])
-        seed = asked.get("seed")
-        seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
-        return cls(**values, seed=whole("seed", seed, 0, 2**64 - 1))
+        numeric = ("num_frames", "height", "width", "num_inference_steps", "fps", "guidance_scale")
+        return cls(**filled(config, numeric, asked), seed=seed_of(asked))
 
     def settings(self) -> dict[str, Any]:
         """As recorded on the result."""
         return dict(vars(self))
+
+
+def filled(defaults: Any, names: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The named numbers as asked, or where that is None as in `defaults`, each within its legal range."""
+    values: dict[str, Any] = {}
+    for name in names:
+        value = getattr(defaults, name) if asked.get(name) is None else asked[name]
+        bounds = NUMBERS.get(name, NUMBERS["guidance_scale"])  # of every scale of guidance
+        values[name] = whole(name, value, *WHOLE[name]) if name in WHOLE else number(name, value, *bounds)
+    return values
+
+
+def seed_of(asked: Mapping[str, Any]) -> int:
+    """The seed asked for; drawn from the operating system where it is None."""
+    seed = asked.get("seed")
+    seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
+    return whole("seed", seed, 0, 2**64 - 1)
 
 
 OPTIONS = tuple(field.name for field in fields(Request))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,7 +11,8 @@ from ...errors import InvalidInputError
 from ...releases.release import Release
 from ...releases.task import Task
 from ...releases.wording import Scores
-from ..config import NUMBERS, WHOLE
+from ..config import WHOLE
+from ..request import filled, seed_of
 from .clips import Clip
 
 NUMERIC = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "image_guidance_scale")
@@ -52,17 +52,12 @@ class PublishedRequest:
         if unknown := sorted(set(asked) - set(known)):
             raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(known)}")
         asked = _sized(release, {name: value for name, value in asked.items() if value is not None})
-        values: dict[str, Any] = {}
-        for name in NUMERIC:
-            value = asked.get(name, getattr(release, name))
-            bounds = NUMBERS.get(name, NUMBERS["guidance_scale"])
-            values[name] = whole(name, value, *WHOLE[name]) if name in WHOLE else number(name, value, *bounds)
+        values = filled(release, NUMERIC, asked)
         release.check_size(values["height"], values["width"])
-        seed = asked.get("seed", int.from_bytes(os.urandom(4), "little"))
         clip_frames = asked.get("clip_frames", release.num_frames)
         return cls(
             **values,
-            seed=whole("seed", seed, 0, 2**64 - 1),
+            seed=seed_of(asked),
             clip_frames=whole("clip_frames", clip_frames, *WHOLE["num_frames"]),
             condition_frame_edit=_edit(release, asked),
             **_scores(release, asked, gives_frames),
