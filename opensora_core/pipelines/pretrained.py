@@ -39,7 +39,7 @@ class Pretrained:
         dtype: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.ops = _backend(backend, device, dtype)
+        self.ops = backend_of(backend, device, dtype)
         self._loaded: Components | None = Components.create(config or OpenSoraConfig(), RandomInit(seed)).on(self.ops)
         self._optimizer: InPlaceOptimizer | None = None
 
@@ -132,7 +132,7 @@ class Pretrained:
         Raises InvalidInputError if there is nothing there, FileFormatError if it is damaged, WeightsError if the
         weights do not fit the configuration.
         """
-        return cls._of(*load_folder(storage.EMBEDDED if source is None else source), _backend(backend, device, dtype))
+        return cls._of(*load_folder(storage.EMBEDDED if source is None else source), backend_of(backend, device, dtype))
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Self:
@@ -149,7 +149,7 @@ class Pretrained:
         cls, data: bytes, *, backend: str | Ops = "auto", device: str | None = None, dtype: str | None = None
     ) -> Self:
         """Load what `to_bytes` gave."""
-        return cls._of(*from_bytes(data), _backend(backend, device, dtype))
+        return cls._of(*from_bytes(data), backend_of(backend, device, dtype))
 
     @staticmethod
     def read_config(source: str | Path | None = None) -> OpenSoraConfig:
@@ -185,7 +185,8 @@ class Pretrained:
         self._loaded = self._optimizer = None
 
 
-def _backend(backend: str | Ops, device: str | None, dtype: str | None) -> Ops:
+def backend_of(backend: str | Ops, device: str | None, dtype: str | None) -> Ops:
+    """A backend by name, or one that is given and to which device and dtype must not be said otherwise."""
     if not isinstance(backend, Ops):
         return get_backend(backend, device=device, dtype=dtype)
     for name, asked in (("device", device), ("dtype", dtype)):

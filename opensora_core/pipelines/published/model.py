@@ -16,12 +16,12 @@ from ...conditioning.prompts import PromptParts, split_prompt
 from ...errors import InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
-from ...registry import get_backend
 from ...releases.offload import OFFLOAD_TYPES
 from ...releases.task import Task, Text
 from ...serialization.writer import write_safetensors
 from ...vae.pixels import from_frames, to_frames
 from ..inputs import beginning, check_prompt
+from ..pretrained import backend_of
 from ..streaming import Progress
 from ..video_model import VideoModel
 from .clips import Clip, plan_clips
@@ -57,7 +57,7 @@ class PublishedOpenSora(VideoModel):
     ) -> None:
         self.offload_type = one_of("offload_type", offload_type, OFFLOAD_TYPES)
         self.files = ReleaseFiles(paths)
-        self.ops = backend if isinstance(backend, Ops) else get_backend(backend, device=device, dtype=dtype)
+        self.ops = backend_of(backend, device, dtype)
 
     @property
     def metadata(self) -> dict[str, Any]:
