@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,19 @@ def beginning(image: Any, video: Video | None, request: Wanted) -> NDArray[np.ui
             f"num_frames={request.num_frames} must exceed the {video.num_frames} frames that the video begins with"
         )
     return video.frames
+
+
+def as_continued(options: Mapping[str, Any], video: Video | None) -> dict[str, Any]:
+    """Options that are said (not None); where a video is continued, its size and rate stand for those that are not.
+
+    A resolution or an aspect ratio says the size, too.
+    """
+    said = {name: value for name, value in options.items() if value is not None}
+    if video is None:
+        return said
+    named = "resolution" in said or "aspect_ratio" in said
+    size = {} if named else {"height": video.height, "width": video.width}
+    return {"fps": video.fps, **size, **said}
 
 
 def as_video(source: Any, fps: float | None = None) -> Video:

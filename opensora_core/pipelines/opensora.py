@@ -16,7 +16,7 @@ from ..ops import Ops
 from . import storage
 from .explainable import Explainable
 from .generation import CheckFinite
-from .inputs import beginning, read_prompt
+from .inputs import as_continued, beginning, read_prompt
 from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
 from .video_model import VideoModel
@@ -105,10 +105,7 @@ class OpenSora(VideoModel, Explainable):
         or video is what the result begins with, and a video fixes height, width and fps.
         """
         one_of("check_finite", check_finite, get_args(CheckFinite))
-        if video is not None:
-            own = {"height": video.height, "width": video.width, "fps": video.fps}
-            options = {**own, **{name: value for name, value in options.items() if value is not None}}
-        request = self.request(**options)
+        request = self.request(**as_continued(options, video))
         text = read_prompt(
             self.ops,
             self._parts,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import one_of
-from ...conditioning.given_frames import Condition
-from ...conditioning.prompts import PromptParts, split_prompt
-from ...errors import InvalidInputError, memory_as_limit
+from ...errors import memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
 from ...releases.offload import OFFLOAD_TYPES
-from ...releases.task import Task, Text
-from ...serialization.writer import write_safetensors
-from ...vae.pixels import from_frames, to_frames
-from ..inputs import beginning, check_prompt
+from ...releases.task import Text
+from ..inputs import as_continued, check_prompt
 from ..pretrained import backend_of
 from ..streaming import Progress
 from ..video_model import VideoModel
-from .clips import Clip, plan_clips
-from .coding import decode
-from .components import ReleaseFiles, on_backend, without_weights
-from .conditions import Conditions, read_conditions
-from .references import Placement
+from .components import ReleaseFiles
+from .job import Job
+from .references import read_placement
 from .request import PublishedRequest
-from .text import read_texts, worded
+from .running import Running
+from .text import read_texts
 
-CELL = 8  # pixels a side of a latent, of every release
 Callback = Callable[["PublishedOpenSora", int, float, dict[str, Any]], Any]
 
 
@@ -108,89 +101,31 @@ class PublishedOpenSora(VideoModel):
         callback_on_step_end(model, step, timestep, {"latents", "denoised"}) stops the generation by returning False.
         Raises InvalidInputError, LimitError, CancelledError.
         """
-        release = self.files.release
+        asked = as_continued(options, video)
         check_prompt("prompt", prompt, may_be_empty=True)
         check_prompt("negative_prompt", negative_prompt or "", may_be_empty=True)
-        parts = split_prompt(prompt) if release.given == "references" else PromptParts(prompt)
-        placement = Placement.create(release, parts, image, references, mask_strategy, cond_type)
-        own = {} if video is None else {"fps": video.fps, **_size(video, options)}
-        options = {**own, **{name: value for name, value in options.items() if value is not None}}
-        gives_frames = video is not None or len(placement.sources) > 0
-        request = PublishedRequest.create(release, gives_frames=gives_frames, **options)
-        shown = beginning(None, video, self._decoded_size(request))
-        clips = plan_clips(release, len(shown), request.num_frames, request.clip_frames, condition_frames)
-        conditions = read_conditions(release, clips, placement, request)
+        parts, placement = read_placement(self.files.release, prompt, image, references, mask_strategy, cond_type)
+        job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
         with memory_as_limit("the generation"):
-            prompts = worded(release, parts.text, request.scores, len(clips))
-            embeds = [prompt_embeds] * len(clips) if prompt_embeds else None
-            texts = embeds or read_texts(self.ops, self.files, prompts, negative_prompt)
-            pieces, before = [shown], from_frames(shown[None])
-            for item in self._clips(request, clips, texts, conditions, before, latents_file):
+            texts = self._texts(job, negative_prompt, prompt_embeds)
+            pieces = [job.shown]
+            for item in Running(self.ops, self.files, self.offload_type, job, texts).clips(latents_file):
                 if isinstance(item, Progress):
                     item.tell(callback_on_step_end, self, ("latents", "denoised"))
                     yield item
                 else:
                     pieces.append(item)
-        made_by = {"prompt": prompt, "release": release.name, "backend": self.ops.name, "dtype": self.ops.dtype}
-        yield Video(np.concatenate(pieces)[: request.num_frames], request.fps, {**request.settings(), **made_by})
+        yield self._video(prompt, job, np.concatenate(pieces))
 
-    def _decoded_size(self, request: PublishedRequest) -> PublishedRequest:
-        """The request with the size that the autoencoder gives back: 424 pixels of 426, as officially."""
-        _, _, h, w = without_weights(self.files.autoencoder).latent_shape(1, request.height, request.width)
-        return replace(request, height=h * CELL, width=w * CELL)
+    def _texts(self, job: Job, negative_prompt: str | None, prompt_embeds: Text | None) -> list[Text]:
+        """What every clip is to show, as the denoiser reads it."""
+        if prompt_embeds is not None:
+            return [prompt_embeds] * len(job.clips)
+        return read_texts(self.ops, self.files, job.prompts, negative_prompt)
 
-    def _clips(
-        self,
-        request: PublishedRequest,
-        clips: Sequence[Clip],
-        texts: Sequence[Text],
-        conditions: Conditions,
-        before: NDArray[np.float32],
-        latents_file: str | Path | None,
-    ) -> Iterator[Progress | NDArray[np.uint8]]:
-        """Progress of every clip and then its new frames; before [1, 3, T, H, W]: what the first one continues."""
-        sizes, saved = without_weights(self.files.autoencoder), dict[str, NDArray[Any]]()
-        for clip in clips:
-            shape = sizes.latent_shape(clip.num_frames, request.height, request.width)
-            given = self._given(conditions, clip, shape, before)
-            latents = None
-            for progress in self._steps(request.task(shape, clip), texts[clip.index], given, len(clips)):
-                latents = progress.latents
-                yield progress
-            if isinstance(given, Condition) and self.files.release.puts_back:
-                latents = given.keep(self.ops, latents)
-            saved[f"clip{clip.index}"] = np.asarray(self.ops.to_numpy(latents), np.float32)
-            if latents_file is not None:
-                write_safetensors(latents_file, saved)
-            before = self._decoded(saved[f"clip{clip.index}"], clip)
-            yield to_frames(before)[0][clip.given :]
-
-    def _given(
-        self, conditions: Conditions, clip: Clip, shape: tuple[int, int, int, int], before: NDArray[np.float32]
-    ) -> Any:
-        """What the sampler is given; the autoencoder is in memory if there is something to encode."""
-        if not conditions.needed(clip):
-            return None
-        with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
-            return conditions.of_clip(self.ops, vae, clip, shape, before)
-
-    def _steps(self, task: Task, text: Text, given: Any, clips: int) -> Iterator[Progress]:
-        """Progress of one clip; the denoiser is in memory meanwhile."""
-        with on_backend(self.files.denoiser, self.ops, offload_type=self.offload_type) as denoiser:
-            for step in self.files.release.sample(self.ops, denoiser, task, text, given):
-                done, n = task.loop * task.num_inference_steps + step.number + 1, task.num_inference_steps
-                yield Progress(done, clips * n, step.timestep, step.latents, step.denoised, _no_preview)
-
-    def _decoded(self, latents: NDArray[np.float32], clip: Clip) -> NDArray[np.float32]:
-        with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
-            return decode(self.ops, vae, latents, clip.num_frames)
-
-
-def _size(video: Video, options: Mapping[str, Any]) -> dict[str, int]:
-    """The video's own size, unless a resolution is named."""
-    named = options.get("resolution") or options.get("aspect_ratio")
-    return {} if named else {"height": video.height, "width": video.width}
-
-
-def _no_preview() -> NDArray[np.uint8]:
-    raise InvalidInputError("previews are not made of published releases: their autoencoder is not in memory meanwhile")
+    def _video(self, prompt: str, job: Job, frames: NDArray[np.uint8]) -> Video:
+        """The frames that were asked for, and how they were made."""
+        release = self.files.release.name
+        made_by = {"prompt": prompt, "release": release, "backend": self.ops.name, "dtype": self.ops.dtype}
+        settings = {**job.request.settings(), **made_by}
+        return Video(frames[: job.request.num_frames], job.request.fps, settings)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...conditioning.mask_strategy import MaskGroup, parse_mask_strategy
-from ...conditioning.prompts import PromptParts
+from ...conditioning.prompts import PromptParts, split_prompt
 from ...errors import InvalidInputError
 from ...media.images import fit, read_image
 from ...media.video import Video
@@ -48,6 +48,14 @@ class Placement:
             kind = kind or ("i2v_head" if release.given == "types" else None)
         sources: Any = next(iter(given.values()), [])
         return cls(sources, parse_mask_strategy(strategy or parts.mask_strategy), kind)
+
+
+def read_placement(
+    release: Release, prompt: str, image: Any, references: Any, strategy: str | None, kind: str | None
+) -> tuple[PromptParts, Placement]:
+    """The prompt without what stands at its end, of releases that read it there, and what the video is given."""
+    parts = split_prompt(prompt) if release.given == "references" else PromptParts(prompt)
+    return parts, Placement.create(release, parts, image, references, strategy, kind)
 
 
 def read_references(sources: Any, height: int, width: int) -> list[Pixels]:

@@ -1,0 +1,54 @@
+"""One generation by a published release, worked out and checked before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...media.video import Video
+from ..frames import Frames
+from ..inputs import beginning
+from .clips import Clip, plan_clips
+from .components import ReleaseFiles, without_weights
+from .conditions import Conditions, read_conditions
+from .references import Placement
+from .request import PublishedRequest
+from .text import worded
+
+CELL = 8  # pixels a side of a latent, of every release
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request with its clips: what each of them shows and is given. shown [T, H, W, 3]: what is there already."""
+
+    request: PublishedRequest
+    clips: list[Clip]
+    prompts: list[str]
+    conditions: Conditions
+    shown: Frames
+
+    @classmethod
+    def create(
+        cls,
+        files: ReleaseFiles,
+        prompt: str,
+        placement: Placement,
+        video: Video | None,
+        condition_frames: int | None,
+        asked: Mapping[str, Any],
+    ) -> Job:
+        """From a prompt and from options that are said. InvalidInputError for what the release does not make."""
+        release, gives_frames = files.release, video is not None or len(placement.sources) > 0
+        request = PublishedRequest.create(release, gives_frames=gives_frames, **asked)
+        shown = beginning(None, video, _decoded_size(files, request))
+        clips = plan_clips(release, len(shown), request.num_frames, request.clip_frames, condition_frames)
+        prompts = worded(release, prompt, request.scores, len(clips))
+        return cls(request, clips, prompts, read_conditions(release, clips, placement, request), shown)
+
+
+def _decoded_size(files: ReleaseFiles, request: PublishedRequest) -> PublishedRequest:
+    """The request with the size that the autoencoder gives back: 424 pixels of 426, as officially."""
+    _, _, h, w = without_weights(files.autoencoder).latent_shape(1, request.height, request.width)
+    return replace(request, height=h * CELL, width=w * CELL)
