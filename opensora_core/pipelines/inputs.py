@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,30 +25,37 @@ if TYPE_CHECKING:
 MAX_PROMPT = 2500  # so that a prompt and a negative one fit into a video file's comment, in any script
 
 
+class Embeds(NamedTuple):
+    """Text features [1, L, C] in place of a text, and their mask [1, L]; None where the text is to be read."""
+
+    features: Any = None
+    mask: Any = None
+
+
 def read_prompt(
     ops: Ops,
     parts: Components,
     text: str,
     *,
     negative: str | None,
-    embeds: Any,
-    mask: Any,
+    embeds: Embeds,
+    negative_embeds: Embeds,
     may_be_empty: bool,
 ) -> Prompt:
-    """Text, or features [1, L, C] with a mask [1, L], as the sampler needs it; unknown words are warned about.
+    """Text, or features with a mask, as the sampler needs it; unknown words are warned about.
 
     A blank text stands for no prompt at all, and a blank negative one for none: the null caption, as in training.
     """
-    if embeds is not None:
-        encoded = read_embeds(ops, parts.config, embeds, mask)
-    elif mask is not None:
-        raise InvalidInputError("prompt_mask goes with prompt_embeds; a prompt has its own mask")
-    else:
+    encoded = _given(ops, parts.config, "prompt", embeds)
+    if encoded is None:
         encoded = _read_text(ops, parts, "prompt", text, may_be_empty=may_be_empty)
     check_prompt("negative_prompt", negative or "", may_be_empty=True)
-    if not negative or not negative.strip():
-        return Prompt(*encoded)
-    return Prompt(*encoded, _read_text(ops, parts, "negative_prompt", negative, may_be_empty=False))
+    instead = _given(ops, parts.config, "negative_prompt", negative_embeds)
+    if negative and negative.strip():
+        if instead is not None:
+            raise InvalidInputError("negative_prompt and negative_prompt_embeds both say what to avoid; give one")
+        instead = _read_text(ops, parts, "negative_prompt", negative, may_be_empty=False)
+    return Prompt(*encoded, instead)
 
 
 def check_prompt(name: str, text: str, *, may_be_empty: bool = False) -> None:
@@ -138,15 +145,24 @@ def _read_text(ops: Ops, parts: Components, name: str, text: str, *, may_be_empt
     return encode_prompt(ops, parts, [text])
 
 
-def read_embeds(ops: Ops, config: OpenSoraConfig, embeds: Any, mask: Any) -> tuple[Array, Array]:
+def _given(ops: Ops, config: OpenSoraConfig, name: str, embeds: Embeds) -> tuple[Array, Array] | None:
+    """Features that are given in place of a text, None if there are none."""
+    if embeds.features is not None:
+        return read_embeds(ops, config, embeds, name)
+    if embeds.mask is not None:
+        raise InvalidInputError(f"{name}_mask goes with {name}_embeds; a prompt has its own mask")
+    return None
+
+
+def read_embeds(ops: Ops, config: OpenSoraConfig, embeds: Embeds, name: str = "prompt") -> tuple[Array, Array]:
     """Features [1, L, C] and their mask [1, L] (None: all tokens) on the backend; refuses other shapes, NaN and Inf."""
     expected = (1, config.text.max_length, config.text.hidden_size)
-    if np.shape(embeds) != expected:
-        raise InvalidInputError(f"prompt_embeds of shape {np.shape(embeds)} must have shape {expected}")
-    features = ops.asarray(embeds, ops.dtype)
+    if np.shape(embeds.features) != expected:
+        raise InvalidInputError(f"{name}_embeds of shape {np.shape(embeds.features)} must have shape {expected}")
+    features = ops.asarray(embeds.features, ops.dtype)
     if not np.isfinite(ops.to_numpy(ops.widen(features))).all():
-        raise NonFiniteError(f"prompt_embeds hold NaN or Inf in {ops.dtype}")
-    flags = np.ones(expected[:2], bool) if mask is None else np.asarray(mask).astype(bool)
+        raise NonFiniteError(f"{name}_embeds hold NaN or Inf in {ops.dtype}")
+    flags = np.ones(expected[:2], bool) if embeds.mask is None else np.asarray(embeds.mask).astype(bool)
     if flags.shape != expected[:2]:
-        raise InvalidInputError(f"prompt_mask of shape {flags.shape} must have shape {expected[:2]}")
+        raise InvalidInputError(f"{name}_mask of shape {flags.shape} must have shape {expected[:2]}")
     return features, ops.asarray(flags)

@@ -16,7 +16,7 @@ from ..ops import Ops
 from . import storage
 from .explainable import Explainable
 from .generation import CheckFinite
-from .inputs import as_continued, beginning, read_prompt
+from .inputs import Embeds, as_continued, beginning, read_prompt
 from .request import Request, available_bytes, check_memory, peak_bytes
 from .streaming import Progress, run
 from .video_model import VideoModel
@@ -77,8 +77,9 @@ class OpenSora(VideoModel, Explainable):
 
         Options, each with the model's own default: num_frames, height, width (pixels), fps, num_inference_steps,
         guidance_scale (1 switches guidance off), seed (drawn if absent, found in `video.metadata`), negative_prompt,
-        prompt_embeds (text features [1, L, C] in place of the prompt) with prompt_mask [1, L], condition_frames
-        (carried from window to window when num_frames exceeds the model's window), check_finite "raise"|"warn"|"off",
+        prompt_embeds (text features [1, L, C] in place of the prompt) with prompt_mask [1, L], negative_prompt_embeds
+        and negative_prompt_mask alike, condition_frames (carried from window to window when num_frames exceeds the
+        model's window), check_finite "raise"|"warn"|"off",
         callback_on_step_end(model, step, timestep, {"latents", "denoised", "preview"}), which stops the generation by
         returning False.
         Raises InvalidInputError, LimitError (not enough memory), NonFiniteError, CancelledError.
@@ -95,6 +96,8 @@ class OpenSora(VideoModel, Explainable):
         negative_prompt: str | None = None,
         prompt_embeds: Any = None,
         prompt_mask: Any = None,
+        negative_prompt_embeds: Any = None,
+        negative_prompt_mask: Any = None,
         check_finite: CheckFinite = "raise",
         callback_on_step_end: Callback | None = None,
         **options: Any,
@@ -111,8 +114,8 @@ class OpenSora(VideoModel, Explainable):
             self._parts,
             prompt,
             negative=negative_prompt,
-            embeds=prompt_embeds,
-            mask=prompt_mask,
+            embeds=Embeds(prompt_embeds, prompt_mask),
+            negative_embeds=Embeds(negative_prompt_embeds, negative_prompt_mask),
             may_be_empty=image is not None or video is not None,
         )
         steps = run(

@@ -12,7 +12,7 @@ from ..media.video import Video
 from .config import NUMBERS
 from .frames import to_frames, to_latents
 from .generation import encode_prompt, predict_once
-from .inputs import check_frames, check_latents, check_prompt, read_embeds
+from .inputs import Embeds, check_frames, check_latents, check_prompt, read_embeds
 from .pretrained import Pretrained
 
 
@@ -41,7 +41,7 @@ class Predictor(Pretrained):
             check_prompt("prompt", prompt)
             features, mask = encode_prompt(ops, self._parts, [prompt] * z.shape[0])
         else:
-            embeds = read_embeds(ops, self.config, prompt_embeds, prompt_mask)
+            embeds = read_embeds(ops, self.config, Embeds(prompt_embeds, prompt_mask))
             features, mask = (ops.concat([x] * z.shape[0], axis=0) for x in embeds)
         fps = None if fps is None else number("fps", fps, *NUMBERS["fps"])
         return np.asarray(ops.to_numpy(predict_once(ops, self._parts, z, timestep, features, mask, fps)))

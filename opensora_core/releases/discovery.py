@@ -24,6 +24,11 @@ class Part:
     architecture: Architecture
     checkpoint: Checkpoint
 
+    @property
+    def configuration(self) -> Any:
+        """Of the model; reads names and shapes only."""
+        return self.architecture.configure(self.checkpoint.shapes, self.checkpoint.config, self.checkpoint.source)
+
     def describe(self) -> dict[str, Any]:
         """Release, parameters, bytes, dtype and configuration, as JSON values."""
         config, _, weights = fit_published(self.architecture, self.checkpoint)

@@ -108,6 +108,16 @@ def test_embeddings_of_a_prompt_do_what_the_prompt_does(backend):
     assert distance(latents(model, "", prompt_embeds=features, seed=0), expected) > 1e-4  # pads are seen, too
 
 
+def test_embeddings_of_a_negative_prompt_do_what_it_does():
+    model = make()
+    features, mask = model.encode_prompt(OTHER)
+    negative = {"negative_prompt_embeds": features, "negative_prompt_mask": mask}
+    expected = latents(model, PROMPT, negative_prompt=OTHER, seed=0)
+    assert np.array_equal(latents(model, PROMPT, **negative, seed=0), expected)
+    with pytest.raises(InvalidInputError, match="negative_prompt and negative_prompt_embeds both say"):
+        latents(model, PROMPT, negative_prompt=OTHER, **negative)
+
+
 def test_torch_tensors_are_embeddings_too():
     model = make("torch")
     features, mask = (model.ops.asarray(a) for a in model.encode_prompt(PROMPT))
@@ -130,6 +140,7 @@ def test_a_prediction_takes_embeddings_for_all_its_samples():
         ({"prompt_embeds": [[1.0]]}, r"shape \(1, 1\) must have shape \(1, 12, 16\)"),
         ({"prompt_embeds": np.zeros((1, 12, 16)), "prompt_mask": [True]}, r"\(1,\) must have shape \(1, 12\)"),
         ({"prompt_mask": np.ones((1, 12))}, "prompt_mask goes with prompt_embeds"),
+        ({"negative_prompt_embeds": np.zeros((1, 12, 15))}, r"negative_prompt_embeds of shape \(1, 12, 15\) must have"),
     ],
 )
 def test_embeddings_of_another_shape_are_refused(options, words):

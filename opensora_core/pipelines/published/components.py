@@ -35,6 +35,11 @@ class ReleaseFiles:
         self.release: Release = RELEASES[denoiser.architecture.release]
 
     @property
+    def denoiser_config(self) -> Any:
+        """The configuration of the denoiser."""
+        return self.denoiser.configuration
+
+    @property
     def autoencoder(self) -> Part:
         """The autoencoder whose latents the denoiser makes. InvalidInputError, saying which is wanted, without one."""
         return self._needed("autoencoder", self.release.autoencoder)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import one_of
-from ...errors import memory_as_limit
+from ...errors import InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
 from ...releases.offload import OFFLOAD_TYPES
@@ -20,6 +20,7 @@ from ..pretrained import backend_of
 from ..streaming import Progress
 from ..video_model import VideoModel
 from .components import ReleaseFiles
+from .embeds import read_embeds, with_negative
 from .job import Job
 from .references import read_placement
 from .request import PublishedRequest
@@ -80,7 +81,8 @@ class PublishedOpenSora(VideoModel):
         cond_type: str | None = None,
         condition_frames: int | None = None,
         negative_prompt: str | None = None,
-        prompt_embeds: Text | None = None,
+        prompt_embeds: Any = None,
+        negative_prompt_embeds: Any = None,
         latents_file: str | Path | None = None,
         callback_on_step_end: Callback | None = None,
         **options: Any,
@@ -96,18 +98,21 @@ class PublishedOpenSora(VideoModel):
         references: images and videos (see `read_references`); mask_strategy (v1.1, v1.2) or cond_type (v1.3, v2.0) says
         where they go. image: the one that the video begins with. Both come back as the autoencoder gives them.
         video: is continued, and stays as it is; condition_frames of its last frames are given to the model.
-        prompt_embeds: features in place of a text encoder. latents_file: where the latents [1, C, T, h, w] of each
-        clip are written before they are decoded, so that a decoding that runs out of memory loses nothing.
+        prompt_embeds, negative_prompt_embeds: features [1, L, C] in place of a text encoder, or a `Text`, with a mask
+        and CLIP's vector, which v2.0 needs. latents_file: where the latents [1, C, T, h, w] of each clip are written
+        before they are decoded, so that a decoding that runs out of memory loses nothing.
         callback_on_step_end(model, step, timestep, {"latents", "denoised"}) stops the generation by returning False.
-        Raises InvalidInputError, LimitError, CancelledError.
+        Raises InvalidInputError, NonFiniteError, LimitError, CancelledError.
         """
         asked = as_continued(options, video)
         check_prompt("prompt", prompt, may_be_empty=True)
         check_prompt("negative_prompt", negative_prompt or "", may_be_empty=True)
+        embeds = read_embeds(self.files, "prompt_embeds", prompt_embeds)
+        negative = read_embeds(self.files, "negative_prompt_embeds", negative_prompt_embeds)
         parts, placement = read_placement(self.files.release, prompt, image, references, mask_strategy, cond_type)
         job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
         with memory_as_limit("the generation"):
-            texts = self._texts(job, negative_prompt, prompt_embeds)
+            texts = self._texts(job, embeds, negative_prompt, negative)
             pieces = [job.shown]
             for item in Running(self.ops, self.files, self.offload_type, job, texts).clips(latents_file):
                 if isinstance(item, Progress):
@@ -117,11 +122,17 @@ class PublishedOpenSora(VideoModel):
                     pieces.append(item)
         yield self._video(prompt, job, np.concatenate(pieces))
 
-    def _texts(self, job: Job, negative_prompt: str | None, prompt_embeds: Text | None) -> list[Text]:
-        """What every clip is to show, as the denoiser reads it."""
-        if prompt_embeds is not None:
-            return [prompt_embeds] * len(job.clips)
-        return read_texts(self.ops, self.files, job.prompts, negative_prompt)
+    def _texts(self, job: Job, embeds: Text | None, avoided: str | None, negative: Text | None) -> list[Text]:
+        """What every clip is to show and what to stay away from, as the denoiser reads it."""
+        if avoided is not None and (negative is not None or (embeds is not None and embeds.negative is not None)):
+            raise InvalidInputError("negative_prompt and negative_prompt_embeds both say what to avoid; give one")
+        if embeds is None:
+            texts = read_texts(self.ops, self.files, job.prompts, avoided)
+        else:
+            texts = [embeds] * len(job.clips)
+            if avoided is not None:
+                [negative] = read_texts(self.ops, self.files, [avoided], None)
+        return with_negative(self.files, texts, negative)
 
     def _video(self, prompt: str, job: Job, frames: NDArray[np.uint8]) -> Video:
         """The frames that were asked for, and how they were made."""

@@ -1,0 +1,80 @@
+"""Text features that are handed in, in place of a prompt or of what to stay away from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InvalidInputError, NonFiniteError
+from ...releases.task import Text
+from .components import ReleaseFiles
+
+
+def read_embeds(files: ReleaseFiles, name: str, value: Any) -> Text | None:
+    """Features [1, L, C], all of whose tokens count, or a Text with a mask and, of v2.0, the pooled vector [1, V].
+
+    Checked against the configuration of the denoiser; None if `value` is None. Raises InvalidInputError for another
+    shape, NonFiniteError for NaN and Inf.
+    """
+    if value is None:
+        return None
+    text = value if isinstance(value, Text) else Text(np.asarray(value), np.ones(np.shape(value)[:2], bool))
+    _check_features(files, name, text.features, text.mask)
+    if text.negative is not None:
+        _check_features(files, f"{name}.negative", *text.negative)
+        _check_alike(text.features, text.negative[0])
+    if files.release.pooled:
+        vectors = {f"{name}.pooled": text.pooled}
+        if text.negative is not None:
+            vectors[f"{name}.negative_pooled"] = text.negative_pooled
+        for part, vector in vectors.items():
+            _check(part, vector, (1, files.denoiser_config.vec_in_dim))
+    return text
+
+
+def with_negative(files: ReleaseFiles, texts: Sequence[Text], negative: Text | None) -> list[Text]:
+    """Every text with the features of what to stay away from; v2.0 cannot do without.
+
+    Raises InvalidInputError where they are not as long as the text's, or missing.
+    """
+    if negative is not None:
+        for text in texts:
+            _check_alike(text.features, negative.features)
+        avoided = negative.features, negative.mask
+        texts = [text._replace(negative=avoided, negative_pooled=negative.pooled) for text in texts]
+    if files.release.pooled and any(text.negative is None for text in texts):
+        raise InvalidInputError(
+            f"{files.release.name} is guided away from a negative prompt: give negative_prompt_embeds with "
+            "prompt_embeds, such as the features of an empty text"
+        )
+    return list(texts)
+
+
+def _check_features(files: ReleaseFiles, name: str, features: Any, mask: Any) -> None:
+    config = files.denoiser_config
+    width = config.context_in_dim if files.release.pooled else config.caption_channels
+    length = np.shape(features)[1] if np.ndim(features) == 3 else None
+    _check(name, features, (1, length or "L", width))
+    most = getattr(config, "model_max_length", None)
+    if most is not None and length is not None and length > most:
+        raise InvalidInputError(f"{name} hold {length} tokens; {files.release.name} reads at most {most}")
+    if np.shape(mask) != (1, length):
+        raise InvalidInputError(f"the mask of {name} has shape {np.shape(mask)}; expected {(1, length)}")
+
+
+def _check(name: str, array: Any, expected: tuple[Any, ...]) -> None:
+    if array is None or np.shape(array) != expected:
+        shape = None if array is None else np.shape(array)
+        raise InvalidInputError(f"{name} of shape {shape} must have shape ({', '.join(map(str, expected))})")
+    if not np.isfinite(np.asarray(array, np.float32)).all():
+        raise NonFiniteError(f"{name} hold NaN or Inf")
+
+
+def _check_alike(features: NDArray[Any], negative: NDArray[Any]) -> None:
+    if features.shape != negative.shape:
+        raise InvalidInputError(
+            f"the negative features have shape {negative.shape}; they must have {features.shape}, that of the prompt's"
+        )

@@ -1,0 +1,82 @@
+"""Text features handed to published releases in place of a prompt, and of what to stay away from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opensora_core.errors import InvalidInputError, NonFiniteError
+from opensora_core.pipelines.published.model import PublishedOpenSora
+from opensora_core.releases.prompts import clip_prompts, t5_prompts
+from opensora_core.releases.task import Text
+from tests.pipelines.tiny_published import SMALL, TEXT, published, write_models
+
+FEATURES, OTHER = TEXT.features, -TEXT.features
+VECTOR = np.ones((1, 64), np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All releases."""
+    return write_models(tmp_path_factory.mktemp("published"))
+
+
+def made(model: PublishedOpenSora, prompt: str = "", **options: Any) -> np.ndarray:
+    frames = 16 if model.files.release.name == "v1.1" else 17
+    return model.generate_from_text(prompt, num_frames=frames, **{**SMALL, **options}).frames
+
+
+def test_features_may_be_an_array_and_the_negative_ones_are_guided_away_from(folder: Path) -> None:
+    model = published(folder, "v1.1")
+    plain = made(model, prompt_embeds=FEATURES)
+    whole = TEXT._replace(mask=np.ones((1, 6), bool))
+    np.testing.assert_array_equal(made(model, prompt_embeds=whole), plain)
+    avoided = made(model, prompt_embeds=FEATURES, negative_prompt_embeds=OTHER)
+    assert (avoided != plain).any()
+    both = whole._replace(negative=(OTHER, whole.mask))
+    np.testing.assert_array_equal(made(model, prompt_embeds=both), avoided)
+
+
+@pytest.mark.parametrize("release", ["v1.2", "v2.0"])
+def test_features_of_the_encoders_make_what_their_texts_make(folder: Path, release: str) -> None:
+    model = published(folder, release)
+    texts = ["a cat. 24 FPS. 4 motion score." if release == "v2.0" else "a cat aesthetic score: 6.5.", "a dog"]
+    features, mask = t5_prompts(model.ops, folder / "t5", release)(texts)
+    vectors = clip_prompts(model.ops, folder / "clip")(texts).features
+    cat, dog = (Text(features[i : i + 1], mask[i : i + 1], pooled=vectors[i : i + 1]) for i in range(2))
+    expected = made(model, "a cat", negative_prompt="a dog")
+    np.testing.assert_array_equal(made(model, prompt_embeds=cat, negative_prompt_embeds=dog), expected)
+    np.testing.assert_array_equal(made(model, "a cat", negative_prompt_embeds=dog), expected)
+    np.testing.assert_array_equal(made(model, prompt_embeds=cat, negative_prompt="a dog"), expected)
+
+
+@pytest.mark.parametrize(
+    ("release", "options", "words"),
+    [
+        (
+            "v1.1",
+            {"prompt_embeds": FEATURES[..., :4]},
+            r"prompt_embeds of shape \(1, 6, 4\) must have shape \(1, 6, 8\)",
+        ),
+        ("v1.1", {"prompt_embeds": FEATURES[0]}, r"of shape \(6, 8\) must have shape \(1, L, 8\)"),
+        ("v1.1", {"prompt_embeds": np.zeros((1, 301, 8))}, "hold 301 tokens; v1.1 reads at most 300"),
+        ("v1.1", {"prompt_embeds": Text(FEATURES, np.ones((1, 5), bool))}, r"has shape \(1, 5\); expected \(1, 6\)"),
+        ("v1.1", {"prompt_embeds": FEATURES, "negative_prompt_embeds": OTHER[:, :5]}, "that of the prompt's"),
+        ("v1.1", {"negative_prompt_embeds": OTHER, "negative_prompt": "x"}, "both say what to avoid"),
+        ("v2.0", {"prompt_embeds": FEATURES}, r"prompt_embeds.pooled of shape None must have shape \(1, 64\)"),
+        ("v2.0", {"prompt_embeds": TEXT._replace(pooled=VECTOR)}, "give negative_prompt_embeds"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused(folder: Path, release: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        made(published(folder, release), **options)
+
+
+def test_features_must_be_finite(folder: Path) -> None:
+    broken = FEATURES.copy()
+    broken[0, 0, 0] = np.nan
+    with pytest.raises(NonFiniteError, match="negative_prompt_embeds hold NaN or Inf"):
+        made(published(folder, "v1.1"), prompt_embeds=FEATURES, negative_prompt_embeds=broken)
