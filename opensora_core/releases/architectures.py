@@ -27,6 +27,8 @@ from ..vae.windowed import WindowedVAE, WindowedVAEConfig
 from . import autoencoder_shapes as vae
 from . import denoiser_shapes as dit
 from . import text_shapes as text
+from .autoencoder_names import ldm_weights, modern_names
+from .published_config import clip_text, image_vae, merged, windowed_vae
 from .shapes import Shapes, Values
 
 
@@ -37,6 +39,7 @@ class Architecture:
     release: of Open-Sora. part: "denoiser", "autoencoder" or "text encoder". has, lacks: names of weights that only it
     has, and that it must not have. values: its configuration as far as names and shapes tell. buffers: names that
     published files hold and the model computes itself. rename: older names of its weights to those of today.
+    published: the fields of a published configuration under the names of `config`.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Architecture:
     lacks: str | None = None
     buffers: tuple[str, ...] = ()
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    published: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
 
     def fits(self, shapes: Shapes) -> bool:
         """Whether weights of these names are of this architecture."""
@@ -60,14 +64,14 @@ class Architecture:
         Raises WeightsError where the weights lack what all of this architecture have.
         """
         known = {field.name for field in fields(self.config)}
-        said = {name: value for name, value in published.items() if name in known and value is not None}
+        said = {n: value for n, value in self.published(published).items() if n in known and value is not None}
         try:
             told = self.values(shapes)
         except KeyError as error:
             raise WeightsError(
                 f"{source} looks like {self.name} of {self.release}, but lacks {error.args[0]}; was it cut short?"
             ) from error
-        return self.config(**{**told, **said})
+        return self.config(**{**told, **{name: merged(told.get(name), value) for name, value in said.items()}})
 
 
 ARCHITECTURES = (
@@ -92,8 +96,12 @@ ARCHITECTURES = (
         dit.mmdit, MMDiTConfig, MMDiT.create,
     ),
     Architecture(
-        "AutoencoderKL", "v1.0 and v1.1", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.weight",
-        vae.autoencoder_kl, AutoencoderKLConfig, AutoencoderKL.create, rename=vae.modern_names,
+        "AutoencoderKL", "v1.0, v1.1, t2i2v", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.weight",
+        vae.image, AutoencoderKLConfig, AutoencoderKL.create, rename=modern_names, published=image_vae,
+    ),
+    Architecture(
+        "AutoencoderKL", "v1.0, v1.1, t2i2v", "autoencoder", "encoder.down.0.block.0.conv1.weight",
+        vae.image_ldm, AutoencoderKLConfig, AutoencoderKL.create, rename=ldm_weights, published=image_vae,
     ),
     Architecture(
         "TwoStageVAE", "v1.2", "autoencoder", "temporal_vae.encoder.conv_in.conv.weight",
@@ -101,7 +109,7 @@ ARCHITECTURES = (
     ),
     Architecture(
         "WindowedVAE", "v1.3", "autoencoder", "encoder.down.0.block.0.conv1.conv.weight",
-        vae.windowed, WindowedVAEConfig, WindowedVAE.create,
+        vae.windowed, WindowedVAEConfig, WindowedVAE.create, published=windowed_vae,
     ),
     Architecture(
         "HunyuanVAE", "v2.0", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.conv.weight",
@@ -114,7 +122,7 @@ ARCHITECTURES = (
     Architecture(
         "CLIPText", "v2.0", "text encoder", "text_model.encoder.layers.0.self_attn.q_proj.weight",
         text.clip, CLIPTextConfig, CLIPText.create, rename=text.clip_weights,
-        buffers=("text_model.embeddings.position_ids",),
+        buffers=("text_model.embeddings.position_ids",), published=clip_text,
     ),
 )  # fmt: skip
 

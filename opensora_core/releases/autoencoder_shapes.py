@@ -1,18 +1,16 @@
-"""Published autoencoders by the names and shapes of their weights: configurations, and older names.
+"""Published autoencoders by the names and shapes of their weights: configurations.
 
 What shapes do not tell (groups of the norms, latent scaling, chunks, tiles) is as published.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..vae.image import AutoencoderKLConfig
 from ..vae.temporal import TemporalVAEConfig
+from .autoencoder_names import ldm_names
 from .shapes import Shapes, Values, count
 
-OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+FLUX = {"use_quant_conv": False, "scale": 0.3611, "shift": 0.1159}
 
 
 def autoencoder_kl(shapes: Shapes, prefix: str = "", conv: str = "") -> Values:
@@ -27,6 +25,16 @@ def autoencoder_kl(shapes: Shapes, prefix: str = "", conv: str = "") -> Values:
         "block_out_channels": tuple(shapes[name][0] for name in first),
         "layers_per_block": count(shapes, f"{encoder}.down_blocks.0.resnets"),
     }
+
+
+def image(shapes: Shapes) -> Values:
+    """A 2D autoencoder; of those without quant_conv, the official image model's numbers."""
+    return {**autoencoder_kl(shapes), **({} if "quant_conv.weight" in shapes else FLUX)}
+
+
+def image_ldm(shapes: Shapes) -> Values:
+    """A 2D autoencoder in the layout of latent diffusion and of Flux."""
+    return image(ldm_names(shapes))
 
 
 def hunyuan(shapes: Shapes) -> Values:
@@ -70,20 +78,3 @@ def windowed(shapes: Shapes) -> Values:
         "ch_mult": tuple(shapes[f"encoder.down.{level}.block.0.conv1.conv.weight"][0] // ch for level in levels),
         "num_res_blocks": count(shapes, "encoder.down.0.block"),
     }
-
-
-def modern_names(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Weights of older 2D autoencoders under today's names: query, key, value, proj_attn are to_q, to_k, to_v, to_out.
-
-    Their linear maps that were stored as 1x1 convolutions [out, in, 1, 1] become [out, in].
-    """
-    renamed = {}
-    for name, weight in weights.items():
-        head, _, last = name.rpartition(".")
-        block, _, part = head.rpartition(".")
-        if ".attentions." in name and part in OLD_NAMES:
-            name = f"{block}.{OLD_NAMES[part]}.{last}"
-        if ".attentions." in name and len(weight.shape) == 4:
-            weight = weight.reshape(weight.shape[:2])
-        renamed[name] = weight
-    return renamed

@@ -5,11 +5,12 @@ Weights are those of diffusers' AutoencoderKL (`stabilityai/sd-vae-ft-ema` for v
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..checks import whole
+from ..checks import number, switch, whole
 from ..derived import rearrange
 from ..errors import InvalidInputError
 from ..module import static
@@ -23,7 +24,7 @@ from .sizes import check_held, check_latents, check_least, check_video, micro_ba
 from .stages import Decoder, Downsample, Encoder, Sizes
 
 SCALE = 0.18215
-"""What Open-Sora multiplies latents of every 2D autoencoder by, also those of SDXL's, whose own number is 0.13025."""
+"""What Open-Sora v1 multiplies latents of its 2D autoencoders by, also those of SDXL's, whose own number is 0.13025."""
 
 PUBLISHED_ONLY = {  # fields of published config.json files that change no number here
     "scaling_factor", "sample_size", "force_upcast", "down_block_types", "up_block_types", "act_fn", "_class_name",
@@ -36,6 +37,8 @@ class AutoencoderKLConfig:
     """Shape of the 2D autoencoder; the defaults are those of SD and SDXL.
 
     micro_batch_size: frames encoded or decoded at a time; None for all. It bounds memory and changes no number.
+    use_quant_conv: whether 1x1 convolutions stand between latents and networks; not in Flux's. shift, scale: what is
+    subtracted from latents, and what they are then multiplied by.
     """
 
     in_channels: int = 3
@@ -45,6 +48,9 @@ class AutoencoderKLConfig:
     layers_per_block: int = 2
     norm_num_groups: int = 32
     micro_batch_size: int | None = 4
+    use_quant_conv: bool = True
+    shift: float = 0.0
+    scale: float = SCALE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "block_out_channels", check_channels(self.block_out_channels, self.norm_num_groups))
@@ -52,6 +58,9 @@ class AutoencoderKLConfig:
             whole(name, getattr(self, name), 1)
         if self.micro_batch_size is not None:
             whole("micro_batch_size", self.micro_batch_size, 1)
+        switch("use_quant_conv", self.use_quant_conv)
+        number("shift", self.shift, -math.inf)
+        number("scale", self.scale, 0, above=True)
 
     @property
     def compression(self) -> int:
@@ -106,8 +115,8 @@ class AutoencoderKL:
 
     encoder: Encoder
     decoder: Decoder
-    quant_conv: Conv
-    post_quant_conv: Conv
+    quant_conv: Conv | None
+    post_quant_conv: Conv | None
 
     @classmethod
     def create(cls, config: AutoencoderKLConfig, init: RandomInit) -> AutoencoderKL:
@@ -117,17 +126,19 @@ class AutoencoderKL:
         return cls(
             Encoder.create(init, Sizes(c.in_channels, 2 * c.latent_channels, *inside), kind),
             Decoder.create(init, Sizes(c.latent_channels, c.out_channels, *inside), kind),
-            kind.conv(init, 2 * c.latent_channels, 2 * c.latent_channels, 1),
-            kind.conv(init, c.latent_channels, c.latent_channels, 1),
+            kind.conv(init, 2 * c.latent_channels, 2 * c.latent_channels, 1) if c.use_quant_conv else None,
+            kind.conv(init, c.latent_channels, c.latent_channels, 1) if c.use_quant_conv else None,
         )
 
     def posterior(self, ops: Ops, images: Array) -> Posterior:
         """Images [N, 3, H, W] -> mean and log-variance of the latents."""
-        return Posterior.of(ops, run(ops, (self.encoder, self.quant_conv), images))
+        steps = (self.encoder,) if self.quant_conv is None else (self.encoder, self.quant_conv)
+        return Posterior.of(ops, run(ops, steps, images))
 
     def decode(self, ops: Ops, latents: Array) -> Array:
         """Latents [N, 4, h, w] -> images [N, 3, 8h, 8w]."""
-        return run(ops, (self.post_quant_conv, self.decoder), latents)
+        steps = (self.decoder,) if self.post_quant_conv is None else (self.post_quant_conv, self.decoder)
+        return run(ops, steps, latents)
 
 
 @dataclass(frozen=True)
@@ -173,13 +184,14 @@ class FrameVAE:
         Raises InvalidInputError for frames below 8x8 pixels.
         """
         samples = [posterior.sample(ops, draw) for posterior in self.posteriors(ops, video)]
-        return rearrange(ops, ops.concat(samples) * SCALE, "(b t) c h w -> b c t h w", t=video.shape[2])
+        latents = (ops.concat(samples) - self.config.shift) * self.config.scale
+        return rearrange(ops, latents, "(b t) c h w -> b c t h w", t=video.shape[2])
 
     def decode(self, ops: Ops, latents: Array, num_frames: int | None = None) -> Array:
         """Scaled latents [B, 4, T, h, w] -> video [B, 3, T, 8h, 8w]; num_frames can only be T."""
         check_latents(latents, self.config.latent_channels)
         if num_frames is not None:
             check_held(num_frames, num_frames, latents.shape[2])
-        frames = rearrange(ops, latents, "b c t h w -> (b t) c h w") * (1.0 / SCALE)
+        frames = rearrange(ops, latents, "b c t h w -> (b t) c h w") * (1.0 / self.config.scale) + self.config.shift
         images = [self.module.decode(ops, part) for part in micro_batches(frames, self.config.micro_batch_size)]
         return rearrange(ops, ops.concat(images), "(b t) c h w -> b c t h w", t=latents.shape[2])

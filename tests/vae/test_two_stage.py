@@ -17,7 +17,8 @@ from opensora_core.errors import InvalidInputError
 from opensora_core.module import replace_part, state_dict
 from opensora_core.nn.init import RandomInit, ShapeInit
 from opensora_core.random import normal
-from opensora_core.releases.autoencoder_shapes import modern_names, two_stage
+from opensora_core.releases.autoencoder_names import modern_names
+from opensora_core.releases.autoencoder_shapes import two_stage
 from opensora_core.releases.loading import load_published
 from opensora_core.serialization.writer import write_safetensors
 from opensora_core.vae.image import SCALE, AutoencoderKL, AutoencoderKLConfig, FrameVAE

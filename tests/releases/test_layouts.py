@@ -1,0 +1,128 @@
+"""Autoencoders and text models in older and other layouts, and what their configurations say in parts of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opensora_core.errors import WeightsError
+from opensora_core.module import state_dict
+from opensora_core.nn.init import RandomInit
+from opensora_core.registry import get_backend
+from opensora_core.releases.loading import Published, load_published
+from opensora_core.serialization.writer import write_safetensors
+from opensora_core.text.clip import CLIPText
+from opensora_core.text.clip_config import CLIPTextConfig
+from opensora_core.vae.image import AutoencoderKL, AutoencoderKLConfig, FrameVAE
+from opensora_core.vae.temporal import TemporalVAEConfig
+from opensora_core.vae.two_stage import TwoStageConfig, TwoStageVAE
+from opensora_core.vae.windowed import WindowedVAE, WindowedVAEConfig
+
+OPS = get_backend("numpy", dtype="float32")
+IMAGES = AutoencoderKLConfig(block_out_channels=(32, 64), layers_per_block=1)
+FLUX = replace(IMAGES, latent_channels=16, use_quant_conv=False, shift=0.1159, scale=0.3611)
+WINDOWED = WindowedVAEConfig(ch=32, ch_mult=(1, 1, 1, 1), num_res_blocks=1)
+LATENT_DIFFUSION = {  # of both levels; the decoder's are counted from the other end
+    "down_blocks.0.resnets.0": "down.0.block.0", "down_blocks.1.resnets.0": "down.1.block.0",
+    "down_blocks.0.downsamplers.0": "down.0.downsample", "up_blocks.0.upsamplers.0": "up.1.upsample",
+    "up_blocks.0.resnets.0": "up.1.block.0", "up_blocks.0.resnets.1": "up.1.block.1",
+    "up_blocks.1.resnets.0": "up.0.block.0", "up_blocks.1.resnets.1": "up.0.block.1",
+    "mid_block.resnets.0": "mid.block_1", "mid_block.resnets.1": "mid.block_2",
+    "mid_block.attentions.0.group_norm": "mid.attn_1.norm", "mid_block.attentions.0.to_q": "mid.attn_1.q",
+    "mid_block.attentions.0.to_k": "mid.attn_1.k", "mid_block.attentions.0.to_v": "mid.attn_1.v",
+    "mid_block.attentions.0.to_out.0": "mid.attn_1.proj_out", "conv_shortcut": "nin_shortcut",
+    "conv_norm_out": "norm_out",
+}  # fmt: skip
+BEFORE = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def weights(kind: Any, config: Any) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array) for name, array in state_dict(kind.create(config, RandomInit(3))).items()}
+
+
+def loaded(folder: Path, own: dict[str, np.ndarray], config: dict[str, Any] | None = None) -> Published:
+    write_safetensors(folder / "model.safetensors", own)
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+    return load_published(folder, OPS)
+
+
+def old(own: dict[str, np.ndarray], names: dict[str, str]) -> dict[str, np.ndarray]:
+    """Weights under old names, the linear maps of attention as convolutions."""
+    renamed = {}
+    for name, array in own.items():
+        if "attentions" in name and name.endswith("weight") and array.ndim == 2:
+            array = array[:, :, None, None]
+        for today, before in names.items():
+            name = name.replace(today, before)
+        renamed[name] = array
+    return renamed
+
+
+@pytest.mark.parametrize(("config", "names"), [(IMAGES, BEFORE), (IMAGES, LATENT_DIFFUSION), (FLUX, LATENT_DIFFUSION)])
+def test_older_layouts_of_the_2d_autoencoder_hold_the_same_weights(
+    config: AutoencoderKLConfig, names: dict[str, str], tmp_path: Path
+) -> None:
+    own = weights(AutoencoderKL, config)
+    published = loaded(tmp_path, old(own, names))
+    assert published.config == config
+    for name, array in state_dict(published.model).items():
+        np.testing.assert_array_equal(array, own[name], err_msg=name)
+
+
+def test_latents_are_shifted_and_scaled_as_the_configuration_says(tmp_path: Path) -> None:
+    own = weights(AutoencoderKL, FLUX)
+    said = {"scaling_factor": 0.5, "shift_factor": 0.25, "latent_channels": 16}
+    config = loaded(tmp_path, own, said).config
+    assert (config.scale, config.shift) == (0.5, 0.25)
+    video = np.random.default_rng(0).uniform(-1, 1, (1, 3, 1, 8, 8)).astype(np.float32)
+    plain, other = (loaded(tmp_path, own, entry) for entry in ({}, said))
+    z, shifted = (FrameVAE(p.model, p.config).encode(OPS, video) for p in (plain, other))
+    np.testing.assert_allclose(shifted / 0.5 + 0.25, z / 0.3611 + 0.1159, atol=1e-5)
+    for published, latents in ((plain, z), (other, shifted)):
+        expected = published.model.decode(OPS, (latents[:, :, 0] / published.config.scale) + published.config.shift)
+        decoded = FrameVAE(published.model, published.config).decode(OPS, latents)
+        np.testing.assert_allclose(decoded[:, :, 0], expected, atol=1e-5)
+
+
+def test_the_scale_of_sdxl_is_that_of_open_sora(tmp_path: Path) -> None:
+    assert loaded(tmp_path, weights(AutoencoderKL, IMAGES), {"scaling_factor": 0.13025}).config.scale == 0.18215
+
+
+def test_clip_is_configured_by_its_text_model(tmp_path: Path) -> None:
+    own = weights(CLIPText, CLIPTextConfig(50, 64, 64, 1, 4, eos_token_id=7))
+    said = {"hidden_size": 1, "text_config": {"num_attention_heads": 2, "eos_token_id": 7}}
+    config = loaded(tmp_path, own, said).config
+    assert (config.hidden_size, config.num_attention_heads, config.eos_token_id) == (64, 2, 7)
+    said["text_config_dict"] = {"num_attention_heads": 4}
+    assert loaded(tmp_path, own, said).config.num_attention_heads == 4
+    with pytest.raises(WeightsError, match="hidden_act='gelu'"):
+        loaded(tmp_path, own, {"text_config": {"hidden_act": "gelu"}})
+
+
+def test_the_autoencoder_of_v1_3_is_configured_by_encoder_and_decoder(tmp_path: Path) -> None:
+    own = weights(WindowedVAE, WINDOWED)
+    sizes = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "z_channels": 16}
+    said = {"encoder": {**sizes, "down_sampling_layer": [1, 2]}, "decoder": sizes, "micro_frame_size": 9}
+    assert loaded(tmp_path, own, said).config == replace(WINDOWED, micro_frame_size=9)
+    with pytest.raises(WeightsError, match="z_channels of encoder and decoder are 16 and 8"):
+        loaded(tmp_path, own, {**said, "decoder": {**sizes, "z_channels": 8}})
+    with pytest.raises(WeightsError, match=r"encoder.down_sampling_layer=\[0, 1\]: .* \[1, 2\]"):
+        loaded(tmp_path, own, {"encoder": {"down_sampling_layer": [0, 1]}})
+
+
+def test_parts_of_a_configuration_leave_the_rest_to_the_weights(tmp_path: Path) -> None:
+    images = AutoencoderKLConfig(block_out_channels=(32,) * 4, layers_per_block=1)
+    temporal = TemporalVAEConfig(filters=32, num_res_blocks=1, channel_multipliers=(1, 1, 1, 1))
+    own = weights(TwoStageVAE, TwoStageConfig(images, temporal))
+    said = {
+        "vae_2d": {"type": "VideoAutoencoderKL", "micro_batch_size": 2},
+        "vae_temporal": {"type": "VAE_Temporal_SD"},
+    }
+    config = loaded(tmp_path, own, said).config
+    assert config == TwoStageConfig(replace(images, micro_batch_size=2), temporal)
