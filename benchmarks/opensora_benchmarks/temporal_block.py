@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "embedded": Size(2, 5, 16, 4, 32, 24),  # the embedded model with guidance
+    "embedded": Size(2, 5, 32, 4, 32, 24),  # the embedded model with guidance
     "small": Size(1, 16, 64, 4, 72, 24),
     "xl2": Size(1, 16, 256, 16, 72, 300),  # STDiT3-XL/2: 16 latent frames of 256x256 pixels
 }

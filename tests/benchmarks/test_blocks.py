@@ -5,6 +5,7 @@ import json
 import pytest
 
 from opensora_benchmarks import generation, temporal_block
+from opensora_core import OpenSora
 from opensora_core.testing.conformance import require
 
 require("numba")
@@ -19,6 +20,16 @@ def test_a_temporal_block_is_timed_in_a_process_of_the_right_threads(tmp_path):
     assert (document["threads"], row["size"]["T"]) == (1, 5)
     assert row["numba_speedup"]["numpy"] > 0
     assert all(least["products"] < sum(least.values()) for least in row["ops_milliseconds"].values())
+
+
+def test_the_embedded_size_is_that_of_a_guided_generation():
+    with OpenSora.from_pretrained() as model:
+        c = model.config
+    (frames, rows, columns), (_, down, across) = c.codec.block, c.patch_size
+    patches = c.height // (rows * down) * (c.width // (columns * across))
+    clip = 1 + (c.num_frames - 1) // frames
+    size = (2, clip, patches, c.num_heads, c.hidden_dim // c.num_heads, c.text.max_length)
+    assert temporal_block.SIZES["embedded"] == size
 
 
 @pytest.mark.parametrize(("name", "distance"), [("WrongRotary", r"\d.*e-0[1-4]"), ("NotANumber", "nan")])
