@@ -13,6 +13,8 @@ from opensora_core.ops import HALF, NEVER, Array, Ops
 
 SHORT = 64  # up to so many keys, gradients through the weights are faster on the CPU than through the fused kernel
 FEW = 4096  # numbers in a group, below which its norm is computed in float64
+SMALL = 20480  # numbers of one video, its columns aside, up to which Torch does not ask oneDNN for a convolution
+PATCHES = 1 << 20  # numbers of them, from which its own kernel, which copies all, is much the slower one
 CHUNK = 1 << 18  # weights that AdamW updates at a time
 
 
@@ -97,8 +99,17 @@ class TorchFused(Ops):
         padding: Sequence[int] | None = None,
     ) -> Array:
         n = x.ndim - 2
-        native = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
-        return native(x, weight, bias, tuple(stride or (1,) * n), tuple(padding or (0,) * n))
+        steps, border = tuple(stride or (1,) * n), tuple(padding or (0,) * n)
+        if n == 3 and self._is_copied(x, weight.shape[2:]):
+            return torch.mkldnn_convolution(x, weight, bias, border, steps, (1,) * n, 1)
+        return (F.conv1d, F.conv2d, F.conv3d)[n - 1](x, weight, bias, steps, border)
+
+    def _is_copied(self, x: Array, kernel: Sequence[int]) -> bool:
+        """Whether Torch would copy all patches of a video, where oneDNN takes half to a tenth of the time."""
+        if torch.compiler.is_compiling() or self.device != "cpu" or x.dtype != torch.float32:
+            return False
+        copied = x.shape[0] == 1 and math.prod(x.shape[:-1]) <= SMALL and x.numel() * math.prod(kernel) > PATCHES
+        return copied and torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available()
 
     def _unstacked(self, x: Array) -> Sequence[Array]:
         return torch.unbind(x)
