@@ -55,7 +55,11 @@ class ReferenceOptions:
         str | None, Option(help="Where references go, such as 0;0,1,0,-1,1 (v1.1, v1.2).", rich_help_panel=PANEL)
     ] = None
     cond_type: Annotated[
-        str | None, Option(help="Where references go, such as i2v_loop (v1.3, v2.0).", rich_help_panel=PANEL)
+        str | None,
+        Option(help="Where references go, such as i2v_loop; t2i2v: an image model first.", rich_help_panel=PANEL),
+    ] = None
+    image_resolution: Annotated[
+        str | None, Option(help="Of the picture that t2i2v makes: 768px.", rich_help_panel=PANEL)
     ] = None
 
     def settings(self) -> dict[str, Any]:

@@ -74,6 +74,12 @@ def size_v2(resolution: str, ratio: str) -> Size:
     return sizes[one_of("aspect_ratio", ratio, tuple(sizes))]
 
 
+def size_v2_like(resolution: str, height: int, width: int) -> Size:
+    """The size of a resolution whose proportions are nearest to those of height and width."""
+    sizes = sizes_v2(resolution).values()
+    return min(sizes, key=lambda size: abs(math.log(size[0] * width / (size[1] * height))))
+
+
 def whole_cells(height: int, width: int) -> Size:
     """A size of v2.0 rounded up to whole tokens of 16 pixels."""
     return -(-height // CELL_V2) * CELL_V2, -(-width // CELL_V2) * CELL_V2

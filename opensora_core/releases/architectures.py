@@ -36,10 +36,10 @@ from .shapes import Shapes, Values
 class Architecture:
     """One kind of published model.
 
-    release: of Open-Sora. part: "denoiser", "autoencoder" or "text encoder". has, lacks: names of weights that only it
-    has, and that it must not have. values: its configuration as far as names and shapes tell. buffers: names that
-    published files hold and the model computes itself. rename: older names of its weights to those of today.
-    published: the fields of a published configuration under the names of `config`.
+    release: of Open-Sora. part: "denoiser", "image denoiser", "autoencoder" or "text encoder". has, lacks: names of
+    weights that only it has, and that it must not have. values: its configuration as far as names and shapes tell.
+    buffers: names that published files hold and the model computes itself. rename: older names of its weights to those
+    of today. published: a published configuration under the names of `config`.
     """
 
     name: str
@@ -90,6 +90,10 @@ ARCHITECTURES = (
     ),
     Architecture(
         "MMDiT", "v2.0", "denoiser", "double_blocks.0.img_attn.q_proj.weight", dit.mmdit, MMDiTConfig, MMDiT.create
+    ),
+    Architecture(
+        "Flux", "t2i2v", "image denoiser", "double_blocks.0.img_attn.qkv.weight",
+        dit.mmdit, MMDiTConfig, MMDiT.create, "cond_in.weight",
     ),
     Architecture(
         "MMDiT, Flux layout", "v2.0", "denoiser", "double_blocks.0.img_attn.qkv.weight",

@@ -15,6 +15,8 @@ from .sampling_v2 import sample_v2_0
 from .task import Sampler
 from .wording import Wording, endings_v2_0, plain, scores_v1_2, words_v1_3
 
+PICTURE_FIRST = "t2i2v"
+
 
 @dataclass(frozen=True)
 class Release:
@@ -29,6 +31,7 @@ class Release:
     many latent frames placed references snap. scores: those it reads in prompts, with their defaults; aesthetic_given:
     the aesthetic one where frames are given. wording: what it reads at the end of a prompt. named_size: (height, width)
     of a resolution and an aspect ratio. puts_back: whether given latents replace the sampled ones before decoding.
+    picture_first: whether an image model may make the first frame (condition type t2i2v).
     """
 
     name: str
@@ -56,6 +59,12 @@ class Release:
     named_size: Callable[[str, str], Size] = size_v12_width_first
     pooled: bool = False  # whether it reads CLIP's pooled vector too
     puts_back: bool = False
+    picture_first: bool = False
+
+    @property
+    def condition_types(self) -> tuple[str, ...]:
+        """What `cond_type` may be."""
+        return (*self.types, PICTURE_FIRST) if self.picture_first else tuple(self.types)
 
     def check_size(self, height: int, width: int) -> None:
         """Raise InvalidInputError, with the nearest legal size, unless it is of whole cells or an official one."""
@@ -104,6 +113,7 @@ RELEASES = {
             "v2.0", sample_v2_0, "HunyuanVAE", 50, 7.5, 129, 192, 336, 24.0, 16, 33, "256px",
             given="types", types=TYPES_V2, image_guidance_scale=3.0, group=4, scores={"motion_score": RELEASED_MOTION},
             wording=endings_v2_0, named_size=size_v2, pooled=True, puts_back=True,
+            picture_first=True,
         ),
     )
 }  # fmt: skip

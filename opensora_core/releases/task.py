@@ -42,7 +42,10 @@ class References(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """One clip: its latent shape (C, T, h, w), its size in pixels and frames, and how it is sampled."""
+    """One clip: its latent shape (C, T, h, w), its size in pixels and frames, and how it is sampled.
+
+    stream: the name of its noise, by default that of its loop.
+    """
 
     shape: tuple[int, int, int, int]
     num_frames: int
@@ -54,10 +57,11 @@ class Task:
     seed: int
     image_guidance_scale: float = 3.0
     loop: int = 0
+    stream: str | None = None
 
     def start(self, ops: Ops) -> Array:
         """The noise that sampling begins with, [1, C, T, h, w]."""
-        return ops.asarray(normal_batch(self.seed, f"loop{self.loop}", 1, self.shape), ops.wide_dtype)
+        return ops.asarray(normal_batch(self.seed, self.stream or f"loop{self.loop}", 1, self.shape), ops.wide_dtype)
 
     def noise(self, ops: Ops, what: str) -> Noise:
         """Fresh noise of every step; `what` tells one use from another."""

@@ -220,7 +220,11 @@ def test_v2_0_goes_on_from_a_video(folder: Path) -> None:
         ("v1.2", {"references": [IMAGE], "cond_type": "i2v_head"}, r"an option of v1\.3 and v2\.0; v1\.2 takes"),
         ("v1.2", {"references": [IMAGE], "image": IMAGE}, "image and references both say"),
         ("v2.0", {"references": [IMAGE]}, "cond_type='t2v' takes 0 references, got 1; known: t2v, i2v_head"),
-        ("v2.0", {"references": [IMAGE], "cond_type": "i2v_middle"}, "kind='i2v_middle' is not one of"),
+        (
+            "v2.0",
+            {"references": [IMAGE], "cond_type": "i2v_middle"},
+            "cond_type='i2v_middle' is not one of t2v, i2v_head",
+        ),
         ("v2.0", {"references": [IMAGE], "mask_strategy": "0"}, r"an option of v1\.1 and v1\.2; v2\.0 takes"),
         ("v2.0", {"references": [IMAGE], "cond_type": "i2v_tail", "num_frames": 99, "clip_frames": 65}, "at most 65"),
         ("v2.0", {"references": [IMAGE], "cond_type": "v2v_head"}, "gives 9 frames; the reference has 1"),

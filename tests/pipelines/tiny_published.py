@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ from tests.text.tiny import clip_tokenizer, t5_tokenizer
 
 TINY = {"hidden_size": 24, "depth": 1, "num_heads": 2, "caption_channels": 8, "model_max_length": 300, "qk_norm": True}
 IMAGES = AutoencoderKLConfig(block_out_channels=(32,) * 4, layers_per_block=1)
+FLUX_IMAGES = replace(IMAGES, latent_channels=16, use_quant_conv=False, shift=0.1159, scale=0.3611)
+FLUX_SIZES = {
+    "vec_in_dim": 64, "context_in_dim": 8, "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 1, "depth": 1,
+    "depth_single_blocks": 1, "axes_dim": (4, 14, 14),
+}  # fmt: skip
 SMALL = {"num_inference_steps": 2, "height": 16, "width": 32, "seed": 0}
 PARTS = {
     "v1.0": ("vae",),
@@ -65,6 +71,8 @@ def write_models(root: Path) -> Path:
         "v1.2": STDiT3.create(STDiT3Config(**TINY), init),
         "v1.3": WindowedSTDiT3.create(WindowedConfig(**TINY, in_channels=16), init),
         "v2.0": MMDiT.create(v2_0, init),
+        "flux": MMDiT.create(MMDiTConfig.flux(**FLUX_SIZES), init),
+        "flux-ae": AutoencoderKL.create(FLUX_IMAGES, init),
         "vae": AutoencoderKL.create(IMAGES, init),
         "vae-v1.2": TwoStageVAE.create(TwoStageConfig(IMAGES, temporal), init),
         "vae-v1.3": WindowedVAE.create(WindowedVAEConfig(ch=32, ch_mult=(1, 1, 1, 1), num_res_blocks=1), init),

@@ -54,11 +54,21 @@ class ReleaseFiles:
         """The text model of CLIP. InvalidInputError without one."""
         return self._needed("text encoder", "CLIPText")
 
-    def _needed(self, kind: str, name: str) -> Part:
+    @property
+    def image_denoiser(self) -> Part:
+        """The image model in the layout of Flux, which makes a first frame. InvalidInputError without one."""
+        return self._needed("image denoiser", "Flux", "t2i2v")
+
+    @property
+    def image_autoencoder(self) -> Part:
+        """The autoencoder of that model. InvalidInputError without one."""
+        return self._needed("autoencoder", "AutoencoderKL", "t2i2v")
+
+    def _needed(self, kind: str, name: str, what: str = "") -> Part:
         part = self._only(kind, name)
         if part is None:
             raise InvalidInputError(
-                f"Open-Sora {self.release.name} needs the {kind} {name}, which is not in {self.searched}: "
+                f"{what or f'Open-Sora {self.release.name}'} needs the {kind} {name}, which is not in {self.searched}: "
                 "give its file or folder beside the denoiser's"
             )
         return part

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...checks import one_of
 from ...conditioning.given_frames import Condition, beginning, condition, given_frames, references_of
 from ...conditioning.long_video import continuation
 from ...conditioning.mask_strategy import MaskGroup
@@ -137,11 +138,11 @@ def _kind(
     cond_type: str | None,
 ) -> str:
     """The condition type, which must fit references and length."""
-    known = ", ".join(release.types)
+    known = ", ".join(release.condition_types)
     if groups:
         raise InvalidInputError(f"mask_strategy is an option of v1.1 and v1.2; {release.name} takes cond_type: {known}")
     kind = "t2v" if cond_type is None else cond_type
-    given_frames(kind, 1, dict(release.types))  # names the known ones
+    one_of("cond_type", kind, release.condition_types)
     if clips[0].given and (references or kind != "t2v"):
         raise InvalidInputError("a video that is continued takes no other references")
     if len(references) != references_of(kind):

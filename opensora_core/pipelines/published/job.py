@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ...media.video import Video
+from ...releases.release import PICTURE_FIRST
 from ..frames import Frames
 from ..inputs import beginning
 from .clips import Clip, plan_clips
 from .components import ReleaseFiles, without_weights
 from .conditions import Conditions, read_conditions
+from .picture import Picture
 from .references import Placement
 from .request import PublishedRequest
 from .text import worded
@@ -21,13 +25,17 @@ CELL = 8  # pixels a side of a latent, of every release
 
 @dataclass(frozen=True)
 class Job:
-    """A request with its clips: what each of them shows and is given. shown [T, H, W, 3]: what is there already."""
+    """A request with its clips: what each of them shows and is given. shown [T, H, W, 3]: what is there already.
+
+    picture: what is made before all clips, to begin the first one; its text is the last of the prompts.
+    """
 
     request: PublishedRequest
     clips: list[Clip]
     prompts: list[str]
     conditions: Conditions
     shown: Frames
+    picture: Picture | None = None
 
     @classmethod
     def create(
@@ -44,8 +52,19 @@ class Job:
         request = PublishedRequest.create(release, gives_frames=gives_frames, **asked)
         shown = beginning(None, video, _decoded_size(files, request))
         clips = plan_clips(release, len(shown), request.num_frames, request.clip_frames, condition_frames)
-        prompts = worded(release, prompt, request.scores, len(clips))
-        return cls(request, clips, prompts, read_conditions(release, clips, placement, request), shown)
+        prompts, picture = worded(release, prompt, request.scores, len(clips)), None
+        if release.picture_first and placement.cond_type == PICTURE_FIRST:
+            picture = Picture.create(files, prompt, placement, request)
+            prompts.append(picture.prompt)
+            blank = np.zeros((request.height, request.width, 3), np.uint8)  # until it is painted
+            placement = Placement([blank], placement.groups, "i2v_head")
+        conditions = read_conditions(release, clips, placement, request)
+        return cls(request, clips, prompts, conditions, shown, picture)
+
+    @property
+    def total(self) -> int:
+        """Steps of the samplers, all together."""
+        return (len(self.clips) + (self.picture is not None)) * self.request.num_inference_steps
 
 
 def _decoded_size(files: ReleaseFiles, request: PublishedRequest) -> PublishedRequest:

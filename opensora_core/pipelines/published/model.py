@@ -97,6 +97,8 @@ class PublishedOpenSora(VideoModel):
         with JSON: {"reference_path": "a.png;b.mp4", "mask_strategy": "0"}.
         references: images and videos (see `read_references`); mask_strategy (v1.1, v1.2) or cond_type (v1.3, v2.0) says
         where they go. image: the one that the video begins with. Both come back as the autoencoder gives them.
+        cond_type="t2i2v" (v2.0): an image model in the layout of Flux makes the first frame, at image_resolution
+        ("768px"); it and its autoencoder are among the paths of this model.
         video: is continued, and stays as it is; condition_frames of its last frames are given to the model.
         prompt_embeds, negative_prompt_embeds: features [1, L, C] in place of a text encoder, or a `Text`, with a mask
         and CLIP's vector, which v2.0 needs. latents_file: where the latents [1, C, T, h, w] of each clip are written
@@ -114,7 +116,7 @@ class PublishedOpenSora(VideoModel):
         with memory_as_limit("the generation"):
             texts = self._texts(job, embeds, negative_prompt, negative)
             pieces = [job.shown]
-            for item in Running(self.ops, self.files, self.offload_type, job, texts).clips(latents_file):
+            for item in Running(self.ops, self.files, self.offload_type, job, texts, latents_file).items():
                 if isinstance(item, Progress):
                     item.tell(callback_on_step_end, self, ("latents", "denoised"))
                     yield item
@@ -123,13 +125,13 @@ class PublishedOpenSora(VideoModel):
         yield self._video(prompt, job, np.concatenate(pieces))
 
     def _texts(self, job: Job, embeds: Text | None, avoided: str | None, negative: Text | None) -> list[Text]:
-        """What every clip is to show and what to stay away from, as the denoiser reads it."""
+        """What every prompt of the job shows and what to stay away from, as the denoiser reads it."""
         if avoided is not None and (negative is not None or (embeds is not None and embeds.negative is not None)):
             raise InvalidInputError("negative_prompt and negative_prompt_embeds both say what to avoid; give one")
         if embeds is None:
             texts = read_texts(self.ops, self.files, job.prompts, avoided)
         else:
-            texts = [embeds] * len(job.clips)
+            texts = [embeds] * len(job.prompts)
             if avoided is not None:
                 [negative] = read_texts(self.ops, self.files, [avoided], None)
         return with_negative(self.files, texts, negative)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ...checks import number, whole
+from ...checks import number, one_of, whole
+from ...conditioning.sizes import PIXELS_V2
 from ...errors import InvalidInputError
 from ...releases.release import Release
 from ...releases.task import Task
@@ -24,7 +25,8 @@ class PublishedRequest:
     """What to generate: frames, pixels, frame rate, sampler settings, scores and the seed (0 is a seed).
 
     clip_frames: of one clip of a longer video. condition_frame_edit: time in 0 to 1 from which on the frames that a
-    clip is given of the one before change; 0 keeps them. Scores are None where the release has none, or none is said.
+    clip is given of the one before change; 0 keeps them. image_resolution: of the picture of t2i2v. Scores are None
+    where the release has none, or none is said.
     """
 
     num_frames: int
@@ -40,6 +42,7 @@ class PublishedRequest:
     aesthetic_score: float | None
     motion_score: float | None
     camera_motion: str | None
+    image_resolution: str | None
 
     @classmethod
     def create(cls, release: Release, *, gives_frames: bool = False, **asked: Any) -> PublishedRequest:
@@ -60,6 +63,7 @@ class PublishedRequest:
             seed=seed_of(asked),
             clip_frames=whole("clip_frames", clip_frames, *WHOLE["num_frames"]),
             condition_frame_edit=_edit(release, asked),
+            image_resolution=_image_resolution(release, asked),
             **_scores(release, asked, gives_frames),
         )
 
@@ -121,3 +125,10 @@ def _edit(release: Release, asked: Mapping[str, Any]) -> float:
     if edit and release.given != "references":
         raise InvalidInputError(f"condition_frame_edit={edit:g} is an option of v1.1 and v1.2, not of {release.name}")
     return edit
+
+
+def _image_resolution(release: Release, asked: Mapping[str, Any]) -> str | None:
+    name = asked.get("image_resolution")
+    if name is not None and not release.picture_first:
+        raise InvalidInputError(f"image_resolution={name!r} is an option of t2i2v of v2.0, not of {release.name}")
+    return None if name is None else one_of("image_resolution", name, tuple(PIXELS_V2))

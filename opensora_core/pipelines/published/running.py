@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from ...conditioning.given_frames import Condition
 from ...errors import InvalidInputError
+from ...media.images import fit
 from ...ops import Array, Ops
 from ...releases.task import Task, Text
+from ...schedulers.stepping import Step
 from ...serialization.writer import write_safetensors
 from ...vae.pixels import from_frames, to_frames
 from ..frames import Frames
@@ -23,30 +25,51 @@ from .coding import decode
 from .components import ReleaseFiles, on_backend, without_weights
 from .conditions import Latents, VideoArray
 from .job import Job
+from .picture import Picture
 
 
 @dataclass
 class Running:
-    """One generation on a backend. saved: the latents of the clips so far."""
+    """One generation on a backend. saved: the latents so far, which latents_file holds. done: steps so far."""
 
     ops: Ops
     files: ReleaseFiles
     offload_type: str
     job: Job
     texts: Sequence[Text]
+    latents_file: str | Path | None = None
     saved: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    done: int = 0
 
-    def clips(self, latents_file: str | Path | None) -> Iterator[Progress | Frames]:
-        """Progress of every clip and then its new frames; all latents are in latents_file before they are decoded."""
+    def items(self) -> Iterator[Progress | Frames]:
+        """Progress of every step, and the new frames of a clip after its last one."""
+        if self.job.picture is not None:
+            yield from self._paint(self.job.picture)
+        yield from self._clips()
+
+    def _paint(self, picture: Picture) -> Iterator[Progress]:
+        """Progress of the picture, which is what the clips are then given."""
+        latents = None
+        for progress in self._told(picture.steps(self.ops, self.files, self.texts[-1], self.offload_type)):
+            latents = progress.latents
+            yield progress
+        pixels = to_frames(picture.decoded(self.ops, self.files, self._kept("picture", latents)))[0]
+        request = self.job.request
+        self.job.conditions.references = [fit(pixels, request.height, request.width)]
+
+    def _clips(self) -> Iterator[Progress | Frames]:
+        """Progress of every clip and then its new frames."""
         request, before = self.job.request, from_frames(self.job.shown[None])
         sizes = without_weights(self.files.autoencoder)
         for clip in self.job.clips:
             shape = sizes.latent_shape(clip.num_frames, request.height, request.width)
             given, latents = self._given(clip, shape, before), None
-            for progress in self._steps(request.task(shape, clip), given):
+            for progress in self._told(self._steps(request.task(shape, clip), given)):
                 latents = progress.latents
                 yield progress
-            before = self._decoded(clip, self._kept(clip, given, latents, latents_file))
+            if isinstance(given, Condition) and self.files.release.puts_back:
+                latents = given.keep(self.ops, latents)
+            before = self._decoded(clip, self._kept(f"clip{clip.index}", latents))
             yield to_frames(before)[0][clip.given :]
 
     def _given(self, clip: Clip, shape: Latents, before: VideoArray) -> Any:
@@ -56,21 +79,21 @@ class Running:
         with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
             return self.job.conditions.of_clip(self.ops, vae, clip, shape, before)
 
-    def _steps(self, task: Task, given: Any) -> Iterator[Progress]:
-        """Progress of one clip; the denoiser is in memory meanwhile."""
-        n = task.num_inference_steps
+    def _steps(self, task: Task, given: Any) -> Iterator[Step]:
+        """Those of one clip; the denoiser is in memory meanwhile."""
         with on_backend(self.files.denoiser, self.ops, offload_type=self.offload_type) as denoiser:
-            for step in self.files.release.sample(self.ops, denoiser, task, self.texts[task.loop], given):
-                done, total = task.loop * n + step.number + 1, len(self.job.clips) * n
-                yield Progress(done, total, step.timestep, step.latents, step.denoised, _no_preview)
+            yield from self.files.release.sample(self.ops, denoiser, task, self.texts[task.loop], given)
 
-    def _kept(self, clip: Clip, given: Any, latents: Array, file: str | Path | None) -> NDArray[np.float32]:
-        """The finished latents on the host, saved before they are decoded."""
-        if isinstance(given, Condition) and self.files.release.puts_back:
-            latents = given.keep(self.ops, latents)
-        kept = self.saved[f"clip{clip.index}"] = np.asarray(self.ops.to_numpy(latents), np.float32)
-        if file is not None:
-            write_safetensors(file, self.saved)
+    def _told(self, steps: Iterator[Step]) -> Iterator[Progress]:
+        for step in steps:
+            self.done += 1
+            yield Progress(self.done, self.job.total, step.timestep, step.latents, step.denoised, _no_preview)
+
+    def _kept(self, name: str, latents: Array) -> NDArray[np.float32]:
+        """Finished latents on the host, saved before they are decoded."""
+        kept = self.saved[name] = np.asarray(self.ops.to_numpy(latents), np.float32)
+        if self.latents_file is not None:
+            write_safetensors(self.latents_file, self.saved)
         return kept
 
     def _decoded(self, clip: Clip, latents: NDArray[np.float32]) -> VideoArray:
