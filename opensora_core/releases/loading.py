@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..module import rebuild, state_dict
 from ..nn.init import ShapeInit
 from ..ops import Ops
-from ..serialization.pages import forget_pages
+from ..serialization.arriving import Arriving, Weight
 from ..serialization.state import check_state
 from .architectures import Architecture, recognise
 from .checkpoint import Checkpoint, open_checkpoint
 
-Weight = NDArray[Any]
 NULL_CAPTION = "y_embedder.y_embedding"
 
 
@@ -81,32 +79,6 @@ class Adapted(Mapping[str, Weight]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-class Arriving(Mapping[str, Any]):
-    """Mapped weights, each brought to the backend when it is asked for, its floating numbers cast to `dtype`.
-
-    The memory of what was read is given back at once, so that beside the weights asked for there is one more at most.
-    dtype: by default the backend's.
-    """
-
-    def __init__(self, ops: Ops, weights: Mapping[str, Weight], dtype: str | None = None) -> None:
-        self._ops, self._weights, self._dtype = ops, weights, dtype or ops.dtype
-
-    def __getitem__(self, name: str) -> Any:
-        array = self._weights[name]
-        arrived = self._ops.asarray(array, self._dtype if "float" in str(array.dtype) else None)
-        forget_pages(array)
-        return arrived
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._weights
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
 
 
 def null_caption(rows: Weight, length: int) -> Weight:

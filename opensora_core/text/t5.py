@@ -146,7 +146,7 @@ def run_blocks(
     x: Array,
     mask: NDArray[Any] | None,
     table: Embedding,
-    block: Callable[[int], T5Block],
+    block: Callable[[int], Callable[..., Array]],
 ) -> Array:
     """Embedded tokens x [B, L, C] through all blocks; block number i is asked for when its turn comes, and let go."""
     B, L, _ = x.shape

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..module import rebuild, state_dict, to_backend
+from ..module import state_dict, to_backend
 from ..nn.init import ShapeInit
 from ..nn.layers import Embedding, RmsNorm
 from ..ops import Array, Ops
+from ..serialization.arriving import Offloaded
+from ..serialization.pages import forget_pages
 from ..serialization.state import check_state
 from .t5 import T5Block, T5Encoder, run_blocks
 from .t5_config import T5Config
@@ -40,10 +42,11 @@ class StreamedT5:
     def __call__(self, ops: Ops, ids: NDArray[Any], mask: NDArray[Any] | None = None) -> Array:
         """Host integers ids [B, L], mask [B, L] or None -> features [B, L, C] in the backend's dtype."""
         x = ops.asarray(self.weights[TABLE][np.asarray(ids)], ops.dtype)
+        forget_pages(self.weights[TABLE])
         bias = to_backend(ops, Embedding(self.weights[BIAS]))
-        x = run_blocks(ops, self.config, x, mask, bias, lambda number: self._block(ops, number))
+        x = run_blocks(ops, self.config, x, mask, bias, self._block)
         return to_backend(ops, RmsNorm(self.weights[NORM]))(ops, x)
 
-    def _block(self, ops: Ops, number: int) -> T5Block:
+    def _block(self, number: int) -> Offloaded:
         empty = T5Block.create(ShapeInit(), self.config, has_bias=number == 0)
-        return to_backend(ops, rebuild(empty, self.weights, f"encoder.block.{number}."))
+        return Offloaded(empty, self.weights, f"encoder.block.{number}.", None)

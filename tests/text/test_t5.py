@@ -22,6 +22,7 @@ from opensora_core.registry import get_backend
 from opensora_core.releases.discovery import find_parts
 from opensora_core.releases.text_models import load_clip, load_t5, open_t5
 from opensora_core.releases.text_shapes import T5_ALIAS, t5_weights
+from opensora_core.serialization import arriving
 from opensora_core.serialization.folder import save_folder
 from opensora_core.serialization.state import fill
 from opensora_core.text.t5 import T5Encoder
@@ -123,6 +124,17 @@ def test_read_from_its_file_the_encoder_holds_one_block_at_a_time(tmp_path, back
     tokens = 4 * IDS.size * SMALL.d_model
     assert block <= peak <= block + tokens + 4 * 8 * 4
     assert peak < 4 * num_parameters(loaded) / 2
+
+
+def test_read_from_its_file_the_encoder_forgets_the_pages_of_every_block(tmp_path, monkeypatch):
+    streamed, forgotten = open_t5(save(tmp_path / "t5")), []
+    monkeypatch.setattr(arriving, "forget_pages", lambda array: forgotten.append(array.ctypes.data))
+    streamed(get_backend("numpy", device="cpu"), IDS, MASK)
+    places = {name: streamed.weights[name].ctypes.data for name in streamed.weights}
+    # once when a weight has arrived, once when its block has run
+    assert {name for name, place in places.items() if forgotten.count(place) == 2} == {
+        name for name in places if ".block." in name
+    }
 
 
 def test_other_architectures_are_refused(tmp_path):

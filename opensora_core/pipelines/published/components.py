@@ -11,9 +11,10 @@ from ...errors import InvalidInputError
 from ...module import rebuild
 from ...ops import Ops
 from ...releases.discovery import Part, find_parts
-from ...releases.loading import Arriving, fit_published
+from ...releases.loading import fit_published
 from ...releases.offload import offloaded
 from ...releases.release import RELEASES, Release
+from ...serialization.arriving import Arriving
 from ...vae.image import AutoencoderKL, FrameVAE
 
 
