@@ -26,6 +26,11 @@ def peak_of_process(call: Callable[[], Any]) -> int | None:
     return max(0, _field(STATUS, "VmHWM") - before)
 
 
+def peak_so_far() -> int | None:
+    """Bytes that the whole process took at most, since `peak_of_process` began or it did; None where not Linux."""
+    return _field(STATUS, "VmHWM") if STATUS.exists() else None
+
+
 def _give_back() -> None:
     """Let the system have what was freed and kept, for a call that uses it again would seem to take nothing."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc has it

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .machine import describe_machine, ran_again
-from .memory import peak_of_process
+from .memory import peak_of_process, peak_so_far
 from .published_weights import RandomWeights
 
 LOADED = (
@@ -54,7 +54,7 @@ def load(path: str, backend: str, dtype: str) -> Row:
 def step(path: str, backend: str, dtype: str) -> Row:
     """Load a denoiser of v1.2 and take one guided step: two rows of latents, the official sampler.
 
-    planned_share: of the memory that weights and step take together, what `opensora plan` foretells.
+    planned_share: of the memory that the whole process takes, what `opensora plan` foretells.
     """
     import numpy as np
 
@@ -74,13 +74,15 @@ def step(path: str, backend: str, dtype: str) -> Row:
     seconds, peak = _measured(
         lambda: steps.append(next(iter(RELEASES["v1.2"].sample(ops, denoiser, task, text, None))))
     )
+    whole = peak_so_far()
     finite = bool(np.isfinite(np.asarray(ops.to_numpy(steps[0].latents))).all())
     size = {"num_frames": FRAMES, "height": HEIGHT, "width": WIDTH, "latents": [2, *shape]}
     weights = _weight_bytes(denoiser)
     plan = GenerationPlan(ReleaseFiles([path]), backend, dtype, num_frames=FRAMES, height=HEIGHT, width=WIDTH)
     planned = next(stage.peak for stage in plan.stages() if stage.name == "denoiser")
-    share = None if peak is None else round(planned / (weights + peak), 3)
-    memory = {"peak_bytes": peak, "weight_bytes": weights, "planned_bytes": planned, "planned_share": share}
+    share = None if whole is None else round(planned / whole, 3)
+    planned_of = {"process_bytes": whole, "planned_bytes": planned, "planned_share": share}
+    memory = {"peak_bytes": peak, "weight_bytes": weights, **planned_of}
     return {"seconds": seconds, **memory, **size, "finite": finite}
 
 
@@ -92,7 +94,7 @@ def check(table: str) -> Row:
     from opensora_core.releases.checkpoint import Checkpoint
     from opensora_core.releases.loading import fit_published
 
-    weights = RandomWeights(table)
+    weights = RandomWeights.published(table)
     shells = {name: np.broadcast_to(np.float32(0), shape) for name, shape in weights.shapes.items()}
 
     def run() -> None:
@@ -129,7 +131,7 @@ def measure(only: str = "") -> Iterator[Row]:
     from opensora_core.serialization.writer import write_safetensors
 
     for table in (name for name in LOADED if name.startswith(only)):
-        weights = RandomWeights(table)
+        weights = RandomWeights.published(table)
         about = {"model": table, "parameters": weights.parameters}
         with tempfile.TemporaryDirectory(prefix="opensora-published-") as folder:
             path = str(Path(folder) / "model.safetensors")
@@ -143,7 +145,7 @@ def measure(only: str = "") -> Iterator[Row]:
     for table in (name for name in SHAPES_ONLY if name.startswith(only)):
         yield {
             "model": table,
-            "parameters": RandomWeights(table).parameters,
+            "parameters": RandomWeights.published(table).parameters,
             "measured": "names",
             **_apart(check, table),
         }

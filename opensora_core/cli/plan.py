@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..pipelines.published.planning import GenerationPlan, Stage
 
 GIB = 2**30
+BYTES = ("weights", "activations", "process", "peak")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class PlannedSize:
     height: Annotated[int | None, Option(min=1, help="Pixels, in place of a resolution.")] = None
     width: Annotated[int | None, Option(min=1, help="Pixels, in place of a resolution.")] = None
     num_frames: Annotated[int | None, Option("--frames", "--num-frames", min=1, help="Of the video.")] = None
+    given_frames: Annotated[int, Option(min=0, help="With which it begins: 1 for an image, more for a video.")] = 0
 
     def settings(self) -> dict[str, Any]:
         """As `GenerationPlan` takes them."""
@@ -61,8 +63,8 @@ def _show(screen: Screen, planned: GenerationPlan, stages: list[Stage]) -> None:
 
     request, clip = planned.request, planned.clip.num_frames
     peak, free = max(stage.peak for stage in stages), available_bytes()
-    rows: list[tuple[str, ...]] = [("stage", "model", "weights", "activations", "peak")]
-    rows += [(s.name, s.model, *(f"{n / GIB:.2f} GiB" for n in (s.weights, s.activations, s.peak))) for s in stages]
+    rows: list[tuple[str, ...]] = [("stage", "model", *BYTES)]
+    rows += [(s.name, s.model, *(f"{getattr(s, part) / GIB:.2f} GiB" for part in BYTES)) for s in stages]
     sizes = {"height": request.height, "width": request.width, "num_frames": request.num_frames, "clip_frames": clip}
     document = {
         "release": planned.release.name,

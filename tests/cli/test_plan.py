@@ -20,7 +20,8 @@ def test_a_release_is_planned_by_its_name(opensora: Any) -> None:
     told = document(opensora("plan", "--model", "v1.2", "--resolution", "720p", "--frames", "102", "--json"))
     assert sorted((told["height"], told["width"])) == [720, 1280]
     assert (told["num_frames"], told["clip_frames"]) == (102, 51)
-    assert told["peak"] == max(stage["weights"] + stage["activations"] for stage in told["stages"])
+    assert told["peak"] == max(s["weights"] + s["activations"] + s["process"] for s in told["stages"])
+    assert [stage["name"] for stage in told["stages"]] == ["text encoder", "given frames", "denoiser", "autoencoder"]
 
 
 def test_weights_on_the_disk_are_planned_at_their_own_size(opensora: Any) -> None:

@@ -16,6 +16,7 @@ from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.errors import InvalidInputError
 from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
+from opensora_core.pipelines.published.coding import encode
 from opensora_core.pipelines.published.components import ReleaseFiles, on_backend
 from opensora_core.pipelines.published.planning import GenerationPlan
 from opensora_core.registry import get_backend
@@ -74,6 +75,33 @@ def test_denoiser_and_autoencoder_take_what_was_planned(folder: Path) -> None:
     assert autoencoder.activations == pytest.approx(decoded, rel=0.1)
 
 
+def test_encoding_of_given_frames_takes_what_was_planned(folder: Path) -> None:
+    files, ops = ReleaseFiles([folder]), get_backend("numpy", dtype="float32")
+    planned = GenerationPlan(files, "numpy", "float32", given_frames=17, **{**SIZE, "num_frames": 51})
+    stages = {stage.name: stage for stage in planned.stages()}
+    before = np.zeros((1, 3, 17, 96, 160), np.float32)
+    with on_backend(files.autoencoder, ops, "float32") as vae:
+        encoded = peak(lambda: encode(ops, vae, before, 0, "before0"))
+    assert stages["given frames"].activations == pytest.approx(encoded + before.nbytes, rel=0.1)
+    bare = {s.name: s for s in GenerationPlan(files, "numpy", "float32", **{**SIZE, "num_frames": 51}).stages()}
+    assert "given frames" not in bare
+    assert stages["denoiser"].activations > bare["denoiser"].activations  # the frames stay on the host
+
+
+def test_of_a_longer_video_a_clip_that_continues_is_planned(folder: Path) -> None:
+    plan = GenerationPlan(ReleaseFiles([folder]), "numpy", "float32", **{**SIZE, "num_frames": 102})
+    assert (plan.clip.num_frames, plan.clip.given) == (51, 17)
+    assert "given frames" in [stage.name for stage in plan.stages()]
+
+
+@pytest.mark.parametrize(("release", "frames"), [("v1.1", 1), ("v1.2", 30), ("v1.3", 1), ("v2.0", 33)])
+def test_given_frames_are_planned_of_every_release_that_takes_them(release: str, frames: int) -> None:
+    plan = GenerationPlan(RELEASES[release], "torch", "bfloat16", given_frames=frames)
+    stages = {stage.name: stage for stage in plan.stages()}
+    assert stages["given frames"].weights == stages["autoencoder"].weights
+    assert 0 < stages["given frames"].activations < stages["autoencoder"].activations
+
+
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_release_is_planned_at_its_published_size(release: str) -> None:
     stages = list(GenerationPlan(RELEASES[release], "torch", "bfloat16").stages())
@@ -88,3 +116,5 @@ def test_every_release_is_planned_at_its_published_size(release: str) -> None:
 def test_a_size_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="multiples of 8; the nearest"):
         GenerationPlan(RELEASES["v1.2"], "torch", "float32", height=721, width=1280)
+    with pytest.raises(InvalidInputError, match="continues nothing"):
+        GenerationPlan(RELEASES["v1.0"], "torch", "float32", given_frames=1)

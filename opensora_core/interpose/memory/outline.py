@@ -33,6 +33,10 @@ class Ledger:
             self.arrived += size
             self.most_arrived = max(self.most_arrived, self.arrived)
 
+    def begin(self) -> None:
+        """Count the most anew, from what lives now."""
+        self.peak, self.arrived, self.most_arrived = self.live, 0, 0
+
     def passing(self, size: int) -> None:
         """Note memory that an op takes while it runs."""
         self.peak = max(self.peak, self.live + size)

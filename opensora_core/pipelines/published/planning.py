@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import one_of
+from ...checks import one_of, whole
 from ...interpose.costs.sizes import nbytes
 from ...interpose.memory import MemoryCounter
 from ...module import named_leaves, state_dict, to_backend
 from ...nn.init import ShapeInit
+from ...ops import Array
 from ...releases.architectures import ARCHITECTURES, Architecture
 from ...releases.loading import fit_published
 from ...releases.offload import OFFLOAD_TYPES, offloaded
@@ -26,55 +27,81 @@ from ...text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS
 from ...text.t5_streamed import StreamedT5
 from .clips import plan_clips
 from .components import ReleaseFiles, of_videos
+from .conditions import read_conditions
+from .process import besides_arrays
+from .references import Placement
 from .request import PublishedRequest
 
+Latents = tuple[int, int, int, int]
 STEPS = 2  # of the sampler: the second one holds what the first one gave
+CELL = 8  # pixels a side of a latent, of every release
+NOTHING = Placement([], [], None)  # but the frames that a clip begins with
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Bytes of one model at work: weights that are held, and what the computation takes beside them at most."""
+    """Bytes of one model at work: weights that are held, and what the computation takes beside them at most.
+
+    process: what Python, the libraries and the C allocator take besides.
+    """
 
     name: str
     model: str
     weights: int
     activations: int
+    process: int
 
     @property
     def peak(self) -> int:
-        """Both together."""
-        return self.weights + self.activations
+        """All of the process."""
+        return self.weights + self.activations + self.process
 
 
 class GenerationPlan:
-    """The stages of a generation from text by a published release, at a size, on a backend, in a dtype.
+    """The stages of a generation by a published release, at a size, on a backend, in a dtype.
 
     files: of the release, or the release itself for models of the published sizes. backend: whose memory is foretold;
-    of those other than numpy and torch, an upper bound. offload_type: as of `PublishedOpenSora`. options: as of a
-    generation; of a longer video one clip is planned. Given frames and the memory of Python and its libraries are not
-    counted.
+    of those other than numpy and torch, an upper bound. offload_type: as of `PublishedOpenSora`. given_frames: with
+    which the video begins, 1 for an image, more for a video that is continued. options: as of a generation; of a longer
+    video one clip is planned that is given frames of the one before.
     Raises InvalidInputError, with what is legal, for what the release does not make.
     """
 
     def __init__(
-        self, files: ReleaseFiles | Release, backend: str, dtype: str, offload_type: str = "none", **options: Any
+        self,
+        files: ReleaseFiles | Release,
+        backend: str,
+        dtype: str,
+        offload_type: str = "none",
+        *,
+        given_frames: int = 0,
+        **options: Any,
     ) -> None:
         self.offload_type = one_of("offload_type", offload_type, OFFLOAD_TYPES)
         self.files = None if isinstance(files, Release) else files
         self.release = files if isinstance(files, Release) else files.release
         self.backend, self.dtype = backend, dtype
         self.request = PublishedRequest.create(self.release, **options)
-        self.clip = plan_clips(self.release, 0, self.request.num_frames, self.request.clip_frames)[0]
+        self.given_frames = whole("given_frames", given_frames, 0)
+        self.clips = plan_clips(self.release, given_frames, self.request.num_frames, self.request.clip_frames)
+        self.clip = max(self.clips, key=lambda clip: clip.given)
 
     def stages(self) -> Iterator[Stage]:
-        """Text encoders, denoiser and autoencoder, in the order of their turns."""
+        """Text encoders, autoencoder where frames are given, denoiser and autoencoder, in the order of their turns."""
         yield self._t5()
         if self.release.pooled:
             yield self._clip_text()
-        vae, counter = self._autoencoder()
+        counter, given = self._counter(), None
+        vae = self._autoencoder(counter)
         latents = vae.latent_shape(self.clip.num_frames, self.request.height, self.request.width)
-        yield self._denoiser(latents)
-        yield self._decoding(vae, counter, latents)
+        before = self._before(counter, latents)
+        if self.clip.given:
+            conditions = read_conditions(self.release, self.clips, NOTHING, self.request)
+            given = conditions.of_clip(counter, vae, self.clip, latents, before)
+            yield self._stage("given frames", type(vae).__name__, counter, _weights(vae))
+        del vae
+        yield self._denoiser(counter, latents, given)
+        yield self._decoding(counter, latents)
 
     # ------------------------------------------------------------------ the stages
 
@@ -82,43 +109,55 @@ class GenerationPlan:
         counter, (config, shell) = self._counter(), self._shell("T5Encoder")
         rows = np.zeros((2 if self.release.pooled else 1, self._length()), np.int64)
         StreamedT5(config, state_dict(shell))(counter, rows, None if self.release.pooled else rows == 0)
-        weights = counter.ledger.most_arrived  # of one block, as they are read one by one
-        return Stage("text encoder", "T5, block by block", weights, counter.ledger.peak - weights)
+        return self._stage("text encoder", "T5, block by block", counter)
 
     def _clip_text(self) -> Stage:
         counter, (_, shell) = self._counter(), self._shell("CLIPText")
         model = to_backend(counter, shell)
         model(counter, np.zeros((2, CLIP_LENGTH), np.int64))
-        return _stage("text encoder", "CLIP", counter, model)
+        return self._stage("text encoder", "CLIP", counter, _weights(model))
 
-    def _denoiser(self, latents: tuple[int, int, int, int]) -> Stage:
-        counter, (config, shell) = self._counter(), self._shell("denoiser")
+    def _denoiser(self, counter: MemoryCounter, latents: Latents, given: Any) -> Stage:
+        counter.ledger.begin()
+        config, shell = self._shell("denoiser")
         whole = self.offload_type == "none"
         model = to_backend(counter, shell) if whole else offloaded(counter, shell, state_dict(shell))
         task = self.request.task(latents, self.clip)
-        steps = self.release.sample(counter, model, task, self._text(config), None)
-        for _ in islice(steps, STEPS):
+        for _ in islice(self.release.sample(counter, model, task, self._text(config), given), STEPS):
             pass
+        name = type(model).__name__
         if whole:
-            return _stage("denoiser", type(model).__name__, counter, model)
-        weights = counter.ledger.most_arrived
-        return Stage("denoiser", f"{type(model).__name__}, block by block", weights, counter.ledger.peak - weights)
+            return self._stage("denoiser", name, counter, _weights(model))
+        return self._stage("denoiser", f"{name}, block by block", counter)
 
-    def _autoencoder(self) -> tuple[Any, MemoryCounter]:
-        counter, (config, shell) = self._counter(), self._shell(self.release.autoencoder)
-        model = to_backend(counter, shell, counter.wide_dtype)
-        return of_videos(config, model), counter
+    def _autoencoder(self, counter: MemoryCounter) -> Any:
+        config, shell = self._shell(self.release.autoencoder)
+        return of_videos(config, to_backend(counter, shell, counter.wide_dtype))
 
-    def _decoding(self, vae: Any, counter: MemoryCounter, latents: tuple[int, int, int, int]) -> Stage:
+    def _before(self, counter: MemoryCounter, latents: Latents) -> Array:
+        """The video that the clip continues, which stays on the host until it is decoded itself."""
+        frames = self.given_frames if self.clip.index == 0 else self.clip.num_frames
+        return counter.full((1, 3, frames, *(CELL * side for side in latents[2:])), 0.0)
+
+    def _decoding(self, counter: MemoryCounter, latents: Latents) -> Stage:
+        counter.ledger.begin()
+        vae = self._autoencoder(counter)
         z = counter.full((1, *latents), 0.0, counter.wide_dtype)
         video = vae.decode(counter, z, self.clip.num_frames)
         counter.ledger.passing(2 * nbytes(video))  # while its numbers become levels of pixels on the host
-        return _stage("autoencoder", type(vae).__name__, counter, vae)
+        return self._stage("autoencoder", type(vae).__name__, counter, _weights(vae))
 
     # ------------------------------------------------------------------ what they are made of
 
     def _counter(self) -> MemoryCounter:
         return MemoryCounter(self.backend, self.dtype)
+
+    def _stage(self, name: str, model: str, counter: MemoryCounter, weights: int | None = None) -> Stage:
+        """What was counted. weights: None of a model of which one block is there at a time."""
+        weights = counter.ledger.most_arrived if weights is None else weights
+        activations = counter.ledger.peak - weights
+        process = besides_arrays(self.backend, self.dtype, activations)
+        return Stage(name, model, weights, activations, process)
 
     def _shell(self, kind: str) -> tuple[Any, Any]:
         """Configuration and weightless model: of the files where they have it, else of the published size."""
@@ -148,6 +187,6 @@ class GenerationPlan:
         return min(T5_LENGTHS[self.release.name], getattr(config, "model_max_length", T5_LENGTHS["v2.0"]))
 
 
-def _stage(name: str, kind: str, counter: MemoryCounter, model: Any) -> Stage:
-    weights = sum(leaf.value.nbytes for _, leaf in named_leaves(model))
-    return Stage(name, kind, weights, counter.ledger.peak - weights)
+def _weights(model: Any) -> int:
+    """Bytes of a model on a counter."""
+    return sum(leaf.value.nbytes for _, leaf in named_leaves(model))
