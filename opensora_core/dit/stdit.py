@@ -6,7 +6,7 @@ computed here instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,6 +98,10 @@ class STDiT:
             final_layer=FinalLayer.create(init, config),
             config=config,
         )
+
+    def at_size(self, size: tuple[int, int, int]) -> STDiT:
+        """The same weights for latents of another size (T, H, W): only positions depend on it."""
+        return replace(self, config=replace(self.config, input_size=size))
 
     def encode_text(self, ops: Ops, y: Array, mask: Array | None = None) -> TextContext:
         """Text features y [B, 1, L, caption] and mask [Bm, L] for every block; once per generation."""

@@ -10,9 +10,10 @@ from ..conditioning.given_frames import TYPES_V2, TYPES_V13, Frames
 from ..conditioning.prompts import RELEASED_AESTHETIC, RELEASED_MOTION
 from ..conditioning.sizes import Size, is_named_v12, size_v2, size_v12_width_first
 from ..errors import InvalidInputError
-from .sampling import sample_v1_0, sample_v1_1, sample_v1_2, sample_v1_3
-from .sampling_v2 import sample_v2_0
-from .task import Sampler
+from .sampler import Sampler
+from .sampling_diffusion import STDiT2Sampler, STDiTSampler
+from .sampling_flow import STDiT3Sampler, WindowedSTDiT3Sampler
+from .sampling_v2 import MMDiTSampler
 from .wording import Wording, endings_v2_0, plain, scores_v1_2, words_v1_3
 
 PICTURE_FIRST = "t2i2v"
@@ -97,20 +98,20 @@ RELEASES = {
     release.name: release
     for release in (
         Release(
-            "v1.0", sample_v1_0, "AutoencoderKL", 100, 7.0, 16, 256, 256, 8.0, 16, 0, "256", "1:1", given="nothing"
+            "v1.0", STDiTSampler(), "AutoencoderKL", 100, 7.0, 16, 256, 256, 8.0, 16, 0, "256", "1:1", given="nothing"
         ),
-        Release("v1.1", sample_v1_1, "AutoencoderKL", 100, 7.0, 16, 240, 426, 24.0, 8, 4, "240p"),
+        Release("v1.1", STDiT2Sampler(), "AutoencoderKL", 100, 7.0, 16, 240, 426, 24.0, 8, 4, "240p"),
         Release(
-            "v1.2", sample_v1_2, "TwoStageVAE", 30, 7.0, 51, 240, 426, 24.0, 8, 17, "240p",
+            "v1.2", STDiT3Sampler(), "TwoStageVAE", 30, 7.0, 51, 240, 426, 24.0, 8, 17, "240p",
             chunk=17, align=5, scores={**_V1, "camera_motion": None}, wording=scores_v1_2,
         ),
         Release(
-            "v1.3", sample_v1_3, "WindowedVAE", 30, 7.5, 113, 360, 640, 24.0, 8, 17, "360p",
+            "v1.3", WindowedSTDiT3Sampler(), "WindowedVAE", 30, 7.5, 113, 360, 640, 24.0, 8, 17, "360p",
             given="types", types=TYPES_V13, image_guidance_scale=5.0, group=4, scores=_V1, aesthetic_given=7.0,
             wording=words_v1_3,
         ),
         Release(
-            "v2.0", sample_v2_0, "HunyuanVAE", 50, 7.5, 129, 192, 336, 24.0, 16, 33, "256px",
+            "v2.0", MMDiTSampler(), "HunyuanVAE", 50, 7.5, 129, 192, 336, 24.0, 16, 33, "256px",
             given="types", types=TYPES_V2, image_guidance_scale=3.0, group=4, scores={"motion_score": RELEASED_MOTION},
             wording=endings_v2_0, named_size=size_v2, pooled=True, puts_back=True,
             picture_first=True,

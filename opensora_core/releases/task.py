@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conditioning.mask_strategy import MaskGroup
+from ..conditioning.mask_strategy import MaskGroup, apply_mask_strategy
 from ..ops import Array, Ops
 from ..random import normal_batch
-from ..schedulers.stepping import Noise, Step
+from ..schedulers.stepping import Noise
 
 
 class Text(NamedTuple):
@@ -38,6 +38,18 @@ class References(NamedTuple):
     latents: Sequence[Array]
     groups: Sequence[MaskGroup]
     align: int | None
+
+    def place(self, ops: Ops, z: Array, loop: int) -> tuple[Array, NDArray[np.float64]]:
+        """Noise z [1, C, T, h, w] with the frames of one loop in their places, and the mask [1, T] that keeps them."""
+        return apply_mask_strategy(ops, z, [self.latents], [self.groups], loop, self.align)
+
+
+class Placed(Protocol):
+    """Frames that a mask keeps."""
+
+    def place(self, ops: Ops, z: Array, loop: int) -> tuple[Array, NDArray[np.floating]]:
+        """Noise z [B, C, T, h, w] with given frames in their places, and the mask [B, T], see `euler`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -71,11 +83,3 @@ class Task:
             return ops.asarray(drawn, ops.wide_dtype)
 
         return draw
-
-
-class Sampler(Protocol):
-    """Yields the steps of one clip; the latents of the last are the result, [1, C, T, h, w]."""
-
-    def __call__(self, ops: Ops, denoiser: Any, task: Task, text: Text, given: Any) -> Iterator[Step]:
-        """Denoise from noise to data. given: References (v1.1, v1.2), a Condition (v1.3, v2.0), or None."""
-        ...

@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conditioning.given_frames import condition
-from ..dit.mmdit import MMDiT
+from ..conditioning.given_frames import Condition, condition
 from ..dit.mmdit_layers import grid_positions, pack
-from ..ops import Array, Ops
-from ..schedulers.flow_v2 import distilled_flow, image_text_flow, shift_v2, times_v2
-from ..schedulers.guidance import frame_scales, oscillating
-from ..schedulers.stepping import Predict, Step
+from ..ops import Ops
+from ..releases.sampling_v2 import MMDiTSampler
+from ..releases.task import Text
+from ..schedulers.flow_v2 import shift_v2, times_v2
+from ..schedulers.guidance import oscillating
 from .golden import GoldenSet, bring
 from .load import load_denoiser
 from .produced import Produced
+from .recorded import RecordedTask, run_sampler
 
 GUIDANCE = 7.5  # of the recorded schedules
+PIXELS, FRAMES = 8, 4  # of a latent
 Args = Mapping[str, Any]
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -39,50 +41,38 @@ def v2_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     model = load_denoiser(golden, ops)
     for name, case in golden.cases.items():
         inputs, args = golden.inputs(name), case.args
+        given = _given(ops, args, inputs)
+        replay = run_sampler(ops, _sampler(args), model, _task(args, inputs), _text(inputs), given)
         T, H, W = args["thw"]
-        grid = (T, H // 2, W // 2)
-        times = times_v2(args["n"], shift_v2(grid[1] * grid[2], T))
-        seen: list[NDArray[Any]] = []
-        predict = _predictor(ops, model, args["cond"], inputs, grid, seen)
-        x = pack(ops, bring(ops, inputs["z"]))
-        for step in _sample(ops, predict, x, times, args, grid):
-            x = step.latents
-        yield Produced(name, "out/x", ops.to_numpy(x))
-        yield Produced(name, "mid/x_traj", np.stack(seen)[:, : x.shape[0]])
+        yield Produced(name, "out/x", ops.to_numpy(pack(ops, replay.latents)))
+        yield Produced(name, "mid/x_traj", replay.first_rows("z", 1))
+        yield Produced(name, "mid/timesteps", replay.first_rows("time", 1))
         dtype = np.float64 if ops.dtype == "float64" else np.float32
-        yield Produced(name, "mid/timesteps", np.array(times[:-1], dtype)[:, None])
-        yield Produced(name, "mid/img_ids", grid_positions(grid)[None].astype(dtype))
+        yield Produced(name, "mid/img_ids", grid_positions((T, H // 2, W // 2))[None].astype(dtype))
 
 
-def _sample(
-    ops: Ops, predict: Predict, x: Array, times: list[float], args: Args, grid: tuple[int, int, int]
-) -> Iterator[Step]:
+def _sampler(args: Args) -> MMDiTSampler:
     if args["cond"] == "distill":
-        return distilled_flow(ops, predict, x, times)
-    n, T = args["n"], grid[0]
-    texts = oscillating(args["g"], n) if args["to"] else [args["g"]] * n
-    images = oscillating(args["gi"], n) if args["io"] else [args["gi"]] * n
-    scales = [[scale] * T for scale in images]
-    if args["so"] and args["cond"].startswith("i2v"):
-        scales = frame_scales(images, n + 1, T)
-    tokens = [np.repeat(np.array(row), grid[1] * grid[2])[None, :, None] for row in scales]  # (1, T·H·W, 1)
-    return image_text_flow(ops, predict, x, times, texts, [ops.asarray(row, x.dtype) for row in tokens])
+        return MMDiTSampler("distilled")
+    return MMDiTSampler(text_osci=args["to"], image_osci=args["io"], scale_temporal_osci=args["so"])
 
 
-def _predictor(
-    ops: Ops, model: MMDiT, kind: str, inputs: Inputs, grid: tuple[int, int, int], seen: list[NDArray[Any]]
-) -> Predict:
-    """The model with its text, and given frames in all rows but the last of three."""
-    txt, vec = bring(ops, inputs["txt"]), bring(ops, inputs["y_vec"])
-    if kind != "distill":
-        references = [bring(ops, inputs[name]) for name in ("ref0", "ref1") if name in inputs]
-        cond = pack(ops, condition(ops, kind, [references], inputs["z"].shape).channels(ops))
-        cond = ops.concat([cond, cond, cond * 0.0], axis=0)
-    else:
-        cond = ops.full((1, grid[0] * grid[1] * grid[2], model.config.cond_channels), 0.0, txt.dtype)
+def _task(args: Args, inputs: Inputs) -> RecordedTask:
+    z = inputs["z"]
+    T, H, W = args["thw"]
+    size = ((T - 1) * FRAMES + 1, H * PIXELS, W * PIXELS, 24.0)
+    return RecordedTask(z.shape[1:], *size, args["n"], args["g"], seed=0, image_guidance_scale=args.get("gi", 1.0), z=z)
 
-    def predict(x: Array, time: float, x_mask: Array | None) -> Array:
-        seen.append(ops.to_numpy(x))
-        return model(ops, x, ops.full((x.shape[0],), time, x.dtype), txt, vec, cond, grid)
 
-    return predict
+def _text(inputs: Inputs) -> Text:
+    """The row of the prompt, and two rows for the negative one: recorded runs have a random one for each."""
+    txt, vec = inputs["txt"], inputs["y_vec"]
+    mask = np.ones(txt.shape[:2], bool)
+    if len(txt) == 1:
+        return Text(txt, mask, pooled=vec)
+    return Text(txt[:1], mask[:1], (txt[1:], mask[1:]), vec[:1], vec[1:])
+
+
+def _given(ops: Ops, args: Args, inputs: Inputs) -> Condition | None:
+    references = [bring(ops, inputs[name]) for name in ("ref0", "ref1") if name in inputs]
+    return condition(ops, args["cond"], [references], inputs["z"].shape) if references else None

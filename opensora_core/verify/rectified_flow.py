@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dit.captions import null_captions
-from ..dit.embedders import IMAGE_FPS
-from ..dit.stdit3 import STDiT3
-from ..ops import Array, Ops
-from ..schedulers.rectified_flow import Velocity, add_noise, euler, flow_loss, guided
-from ..schedulers.timesteps import resolution_ratio, sampling_timesteps, shift_timesteps
+from ..ops import Ops
+from ..releases.sampling_flow import STDiT3Sampler
+from ..releases.task import Text
+from ..schedulers.rectified_flow import add_noise, flow_loss
+from ..schedulers.timesteps import resolution_ratio, shift_timesteps
 from .golden import GoldenSet, bring
 from .load import load_denoiser
 from .produced import Produced
+from .recorded import RecordedMask, RecordedTask, run_sampler
 
 FPS = 24.0  # of the recorded trajectories
 Sizes = Mapping[str, NDArray[Any]]
@@ -29,12 +29,9 @@ def rflow_timesteps(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
             yield Produced(name, "out/t", _in_dtype(ops, _shifted(golden.inputs(name), case.args["scale"])))
             continue
         args = case.args
-        ratio = resolution_ratio(args["height"], args["width"], args["num_frames"])
-        times = sampling_timesteps(
-            args["num_sampling_steps"],
-            ratio=ratio if args["use_timestep_transform"] else None,
-            discrete=args["use_discrete_timesteps"],
-        )
+        options = {option: args[option] for option in ("use_timestep_transform", "use_discrete_timesteps")}
+        size = (args["height"], args["width"], args["num_frames"])
+        times = STDiT3Sampler(**options).times(args["num_sampling_steps"], *size)
         yield Produced(name, "out/timesteps", _in_dtype(ops, times))
 
 
@@ -43,25 +40,21 @@ def rflow_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     model = load_denoiser(golden, ops)
     for name, case in golden.cases.items():
         inputs, args = golden.inputs(name), case.args
+        z, text = inputs["z"], Text(inputs["y"], inputs["text_mask"])
+        draws = {"frames": inputs["noise"]} if "noise" in inputs else {}
         height, width = args["hw"]
-        ratio = resolution_ratio(height, width, args["nf"]) if args["tr"] else None
-        times = sampling_timesteps(args["n"], ratio=ratio)
-        seen: dict[str, list[NDArray[Any]]] = {"z": [], "x_mask": [], "output": []}
-        predict = _predictor(ops, model, inputs, IMAGE_FPS if args["nf"] == 1 else FPS, height, width, seen)
-        velocity = guided(ops, predict, args["cfg"], model.config.in_channels)
-        noise = inputs.get("noise")
-        z = bring(ops, inputs["z"])
-        draw = None if noise is None else lambda i, noise=noise: bring(ops, noise[i])
-        for step in euler(ops, velocity, z, times, inputs.get("mask"), draw):
-            z = step.latents
-        B = z.shape[0]
-        yield Produced(name, "out/z", ops.to_numpy(z))
-        yield Produced(name, "mid/timesteps", np.tile(_in_dtype(ops, times)[:, None], (1, B)))
-        yield Produced(name, "mid/z_traj", np.stack(seen["z"])[:, :B])  # the conditional half
-        yield Produced(name, "mid/pred0", seen["output"][0])
-        yield Produced(name, "mid/pred_last", seen["output"][-1])
-        if seen["x_mask"]:
-            yield Produced(name, "mid/x_mask", np.stack(seen["x_mask"]))
+        task = RecordedTask(
+            z.shape[1:], args["nf"], height, width, FPS, args["n"], args["cfg"], seed=0, z=z, draws=draws
+        )
+        given = RecordedMask(inputs["mask"]) if "mask" in inputs else None
+        replay = run_sampler(ops, STDiT3Sampler(use_timestep_transform=args["tr"]), model, task, text, given)
+        yield Produced(name, "out/z", ops.to_numpy(replay.latents))
+        yield Produced(name, "mid/timesteps", replay.first_rows("time", z.shape[0]))
+        yield Produced(name, "mid/z_traj", replay.first_rows("z", z.shape[0]))
+        yield Produced(name, "mid/pred0", replay.seen["output"][0])
+        yield Produced(name, "mid/pred_last", replay.seen["output"][-1])
+        if given is not None:
+            yield Produced(name, "mid/x_mask", np.stack(replay.seen["x_mask"]))
 
 
 def rflow_train(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
@@ -78,33 +71,6 @@ def rflow_train(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
         loss = flow_loss(ops, out[:, : x0.shape[1]], x0, noise, mask)
         for key, value in {"add_noise": noised, "x_t": x_t, "model_out": out, "loss": loss}.items():
             yield Produced(name, f"out/{key}", ops.to_numpy(value))
-
-
-def _predictor(
-    ops: Ops,
-    model: STDiT3,
-    inputs: Sizes,
-    fps: float,
-    height: float,
-    width: float,
-    seen: dict[str, list[NDArray[Any]]],
-) -> Velocity:
-    """The guided model as sampling uses it: the text, prompt and null, is encoded once; notes what goes in and out."""
-    y = bring(ops, inputs["y"])
-    text = ops.concat([y, null_captions(ops, model.y_embedder, y)], axis=0)
-    context = model.encode_text(ops, text, bring(ops, inputs["text_mask"]))
-    rate = bring(ops, np.array([fps], np.float32))
-
-    def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
-        times = ops.full((z.shape[0],), timestep, z.dtype)
-        output = model.denoise(ops, z, times, context, x_mask, rate, height, width)
-        seen["z"].append(ops.to_numpy(z))
-        seen["output"].append(ops.to_numpy(output))
-        if x_mask is not None:
-            seen["x_mask"].append(ops.to_numpy(x_mask))
-        return output
-
-    return predict
 
 
 def _shifted(inputs: Sizes, scale: float) -> list[float]:

@@ -79,7 +79,7 @@ def _table(golden: GoldenSet, case: GoldenCase) -> Iterator[tuple[tuple[str, str
     """Tables without a recorded tolerance, made on the host in a dtype of their own: a few of its roundings."""
     for name in case.outputs:
         value = golden.tensor(f"{case.name}/out/{name}")
-        unit = np.finfo(_precision(value)).eps if value.dtype.kind == "f" else 0.0
+        unit = float(np.finfo(_precision(value)).eps) if value.dtype.kind == "f" else 0.0
         yield (case.name, f"out/{name}"), Expected(value, OUTPUT_FACTOR * unit * _largest(value), None, value.dtype)
 
 

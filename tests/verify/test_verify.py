@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ import pytest
 from opensora_backends.numpy_ops import NumpyOps
 from opensora_core.errors import InvalidInputError
 from opensora_core.ops import Array, Ops
+from opensora_core.releases.sampler import Sampler
+from opensora_core.releases.sampling_diffusion import STDiT2Sampler, STDiTSampler
+from opensora_core.releases.sampling_flow import STDiT3Sampler, WindowedSTDiT3Sampler
+from opensora_core.releases.sampling_v2 import MMDiTSampler
+from opensora_core.releases.task import Task
 from opensora_core.serialization.reader import read_safetensors
 from opensora_core.serialization.writer import write_safetensors
 from opensora_core.verify import KINDS, GoldenSet, Report, check_set, find_golden_sets, verify
@@ -110,6 +116,30 @@ def test_another_dtype_is_found(dtype: str, other: str) -> None:
     assert checks["out/y"].verdict == "fail"
     wanted = "float64" if dtype == "float64" else "float32"  # the model gives its result in float32 at least
     assert checks["out/y"].note == f"dtype {other}, expected {wanted}"
+
+
+@pytest.mark.parametrize(
+    ("golden", "sampler"),
+    [
+        ("iddpm_sample_v1.0", STDiTSampler),
+        ("iddpm_sample_v1.1", STDiT2Sampler),
+        ("rflow_sample", STDiT3Sampler),
+        ("rflow_sample_v13", WindowedSTDiT3Sampler),
+        ("v2_sample", MMDiTSampler),
+    ],
+)
+def test_a_fault_in_the_sampler_of_generations_is_found(
+    golden: str, sampler: type[Sampler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right: Any = sampler.__call__
+
+    def guides_too_much(self: Sampler, ops: Ops, denoiser: Any, task: Task, text: Any, given: Any) -> Any:
+        return right(self, ops, denoiser, replace(task, guidance_scale=task.guidance_scale * 1.01), text, given)
+
+    monkeypatch.setattr(sampler, "__call__", guides_too_much)
+    checks = check_set(GOLDEN / f"{golden}.json", NumpyOps("cpu", "float32"))
+    ends = [c.verdict for c in checks if c.tensor in ("out/z", "out/x")]
+    assert ends.count("fail") >= len(ends) - 3  # all that are guided
 
 
 def test_a_primitive_that_is_not_there_is_named() -> None:
@@ -311,6 +341,12 @@ def test_a_report_is_a_table_and_json(tmp_path: Path) -> None:
     row = next(r for r in data["checks"] if r["tensor"] == "out/y")
     assert row["max_abs"] <= row["allowance"] == pytest.approx(4 * row["tolerance"])
     assert 0 < row["rel_l2"] < 1e-5
+
+
+def test_tables_can_be_told_as_json_too() -> None:
+    checks = check_set(GOLDEN / "iddpm_tables_v1.1.json", NumpyOps("cpu", "float32"))
+    report = Report("folder", "numpy", "cpu", "float32", "rule", tuple(checks), 0.0)
+    assert json.loads(json.dumps(report.to_dict()))["ok"]
 
 
 def test_nothing_compared_is_not_a_pass() -> None:
