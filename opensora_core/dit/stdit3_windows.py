@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..checks import switch
 from ..errors import InvalidInputError
 from ..nn.attention import KeysValues, Rope
 from ..nn.embeddings import rope_frequencies
@@ -29,7 +30,7 @@ class WindowedConfig(STDiT3Config):
     """Fields of STDiT3, and the windows; the defaults are those of v1.3.
 
     kernel_size: the window (height, width, time) in patches, -1 for a whole axis; None: attention along time and rope
-    as in v1.2, and then use_spatial_rope is False. skip_temporal: only False, the released form, is known.
+    as in v1.2, and then use_spatial_rope is False. skip_temporal: there are no temporal blocks, as for images.
     """
 
     in_channels: int = 16
@@ -42,12 +43,13 @@ class WindowedConfig(STDiT3Config):
         if self.kernel_size is not None:
             object.__setattr__(self, "kernel_size", tuple(self.kernel_size))
         windows = self.kernel_size is not None
-        if windows != self.use_spatial_rope or (windows and self.head_dim % 6) or self.skip_temporal:
+        if windows != self.use_spatial_rope or (windows and self.head_dim % 6):
             raise InvalidInputError(
-                f"kernel_size={self.kernel_size}, use_spatial_rope={self.use_spatial_rope}, skip_temporal="
-                f"{self.skip_temporal} and {self.head_dim} channels per head: windows and spatial rope go together, "
-                "with channels per head that are a multiple of 6, and no temporal block is skipped"
+                f"kernel_size={self.kernel_size}, use_spatial_rope={self.use_spatial_rope} and {self.head_dim} "
+                "channels per head: windows and spatial rope go together, with channels per head that are a multiple "
+                "of 6"
             )
+        switch("skip_temporal", self.skip_temporal)
 
 
 class GivenFrames(NamedTuple):
@@ -95,11 +97,17 @@ class WindowedSTDiT3(STDiT3):
             parts["rope"] = RopeFrequencies(rope_frequencies(config.head_dim // 3).astype("float32"))
         for name in ("spatial_blocks", "temporal_blocks"):
             parts[name] = tuple(WindowedBlock(**vars(block)) for block in parts[name])
+        if _skips_temporal(config):
+            parts["temporal_blocks"] = ()
         return cls(
             **parts,
             x_embedder_cond=PatchEmbedder.create(init, config, zero=True),
             x_embedder_cond_mask=PatchEmbedder.create(init, config, zero=True),
         )
+
+    def blocks(self) -> list[STDiT3Block]:
+        """All blocks in the order they run; with skip_temporal those within frames alone."""
+        return list(self.spatial_blocks) if _skips_temporal(self.config) else super().blocks()
 
     def denoise(
         self,
@@ -134,6 +142,10 @@ class WindowedSTDiT3(STDiT3):
 
 def _kernel(config: STDiT3Config) -> tuple[int, int, int] | None:
     return config.kernel_size if isinstance(config, WindowedConfig) else None
+
+
+def _skips_temporal(config: STDiT3Config) -> bool:
+    return isinstance(config, WindowedConfig) and config.skip_temporal
 
 
 def _per_frame(ops: Ops, text: TextContext, given: GivenFrames, num_frames: int, patches: int) -> TextContext:

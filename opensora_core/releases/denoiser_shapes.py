@@ -47,7 +47,8 @@ def windowed_stdit3(shapes: Shapes) -> Values:
     turned = 2 * shapes["rope.freqs"][0]
     head_dim = shapes.get("spatial_blocks.0.attn.q_norm.weight", (3 * turned,))[0]
     plain = {"kernel_size": None, "use_spatial_rope": False} if turned == head_dim else {}
-    return {**values, **_normed(shapes, values["hidden_size"], head_dim), **plain}
+    skips = {"skip_temporal": "temporal_blocks.0.attn.qkv.weight" not in shapes}
+    return {**values, **_normed(shapes, values["hidden_size"], head_dim), **plain, **skips}
 
 
 def mmdit(shapes: Shapes) -> Values:

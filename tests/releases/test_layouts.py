@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opensora_core.dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
 from opensora_core.errors import WeightsError
 from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
@@ -126,3 +127,21 @@ def test_parts_of_a_configuration_leave_the_rest_to_the_weights(tmp_path: Path) 
     }
     config = loaded(tmp_path, own, said).config
     assert config == TwoStageConfig(replace(images, micro_batch_size=2), temporal)
+
+
+def test_v1_3_without_temporal_blocks_is_told_by_its_weights_and_runs_as_with_idle_ones(tmp_path: Path) -> None:
+    config = WindowedConfig(hidden_size=24, depth=2, num_heads=2, caption_channels=8, model_max_length=6)
+    whole = state_dict(WindowedSTDiT3.create(config, RandomInit(3)))
+    idle = {
+        n: a * 0 if n.startswith("temporal_blocks") and ("proj" in n or "fc2" in n) else a for n, a in whole.items()
+    }
+    spatial = {name: array for name, array in whole.items() if not name.startswith("temporal_blocks")}
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(shape).astype(np.float32) for shape in ((1, 16, 2, 4, 4), (1, 1, 6, 8)))
+    inputs = x, np.float32([500]), y, None, None, np.float32([24]), 32, 32
+    models = [loaded(tmp_path, weights).model for weights in (idle, spatial)]
+    assert [model.config.skip_temporal for model in models] == [False, True]
+    first, second = (model(OPS, *inputs) for model in models)
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    with pytest.raises(WeightsError, match=r"(?s)unexpected.*temporal_blocks"):
+        loaded(tmp_path, idle, {"skip_temporal": True})
