@@ -114,10 +114,12 @@ def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, promp
     generated = time.perf_counter()
     target.save(video)
     seconds = {"load": loaded - start, "generate": generated - loaded, "save": time.perf_counter() - generated}
+    reused = {k: v for k, v in video.metadata.items() if k == "approximated_steps"}
     document = {
         "output": target.output,
         "prompt": prompt,
         **request.settings(),
+        **reused,
         "scale": target.scale,
         "contact_sheet": None if target.contact_sheet is None else str(target.contact_sheet),
         "backend": model.ops.name,
@@ -130,7 +132,8 @@ def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, promp
     screen.result(
         document,
         f"{target.output}: {frames} of {video.width}x{video.height}{enlarged}, {video.fps:g} fps, "
-        f"seed {request.seed}, {model.ops.name}, {generated - loaded:.1f} s",
+        f"seed {request.seed}, {model.ops.name}, {generated - loaded:.1f} s"
+        + "".join(f", an approximation: {n} steps were not computed" for n in reused.values()),
     )
 
 

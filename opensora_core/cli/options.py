@@ -154,6 +154,11 @@ class SamplingOptions:
         Option(help="What to stay away from.", rich_help_panel="Sampling"),
     ] = None
 
+    step_cache: Annotated[
+        int | None,
+        Option(help="Compute every so many steps only, an approximation; 1 (all).", rich_help_panel="Sampling"),
+    ] = None
+
     def settings(self) -> dict[str, Any]:
         """As `OpenSora.stream` takes them."""
         values = asdict(self)

@@ -28,6 +28,7 @@ from .embedders import (
     masked_mean,
     pool_embedder,
 )
+from .step_cache import StepCache
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class STDiT3:
     temporal_blocks: tuple[STDiT3Block, ...]
     final_layer: FinalLayer
     config: STDiT3Config = static()
+    step_cache: StepCache | None = static(default=None)  # of one generation; None computes every step
 
     @classmethod
     def create(cls, config: STDiT3Config, init: RandomInit) -> STDiT3:
@@ -150,8 +152,13 @@ class STDiT3:
         scale = self._scale(height, width)
         x = x + self._positions(ops, x, grid, fps, scale)
         places = self._places(ops, grid, scale)
-        for block, keys_values in zip(self.blocks(), text.keys_values, strict=True):
-            x = block(ops, x, modulation, keys_values, text.mask, places)  # (B, T, S, C)
+
+        def through_blocks(x: Array) -> Array:
+            for block, keys_values in zip(self.blocks(), text.keys_values, strict=True):
+                x = block(ops, x, modulation, keys_values, text.mask, places)  # (B, T, S, C)
+            return x
+
+        x = through_blocks(x) if self.step_cache is None else self.step_cache.run(ops, x, x_mask, through_blocks)
         x = self.final_layer(ops, x, t, t0, x_mask)  # (B, T, S, patch·out)
         T, H, W = size
         return ops.widen(unpatchify(ops, x, grid, patch)[:, :, :T, :H, :W])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..dit.stdit3 import STDiT3
+from ..dit.step_cache import StepCache
+from ..errors import InvalidInputError
 from ..module import static, to_backend
 from ..nn.init import RandomInit
 from ..ops import Array, Ops
@@ -43,6 +45,20 @@ class Components:
         if self.compiled is None:
             return self.denoiser.denoise(ops, *inputs)
         return self.compiled(self.denoiser, *inputs)
+
+    def with_step_cache(self, cache: StepCache | None) -> Components:
+        """Return the parts for one generation that leaves out steps, or with None for one that computes all.
+
+        Raises InvalidInputError where the denoiser is compiled, as it is compiled whole.
+        """
+        if cache is None:
+            return self
+        if self.compiled is not None:
+            raise InvalidInputError(
+                f"step_cache={cache.every} leaves out the blocks of a denoiser, but this one is compiled as a whole: "
+                "generate without step_cache, or load the model again and do not compile it"
+            )
+        return replace(self, denoiser=replace(self.denoiser, step_cache=cache))
 
     def on(self, ops: Ops) -> Components:
         """Return the parts on a backend in its dtype, the autoencoder in float32 or better."""

@@ -17,7 +17,7 @@ from . import storage
 from .explainable import Explainable
 from .generation import CheckFinite
 from .inputs import Embeds, as_continued, beginning, read_prompt
-from .request import Request, available_bytes, check_memory, peak_bytes
+from .request import Request, approximation, available_bytes, cache_of, check_memory, peak_bytes
 from .streaming import Progress, run
 from .video_model import VideoModel
 
@@ -79,7 +79,8 @@ class OpenSora(VideoModel, Explainable):
         guidance_scale (1 switches guidance off), seed (drawn if absent, found in `video.metadata`), negative_prompt,
         prompt_embeds (text features [1, L, C] in place of the prompt) with prompt_mask [1, L], negative_prompt_embeds
         and negative_prompt_mask alike, condition_frames (carried from window to window when num_frames exceeds the
-        model's window), check_finite "raise"|"warn"|"off",
+        model's window), step_cache (the blocks are computed in every so many steps only, an approximation that
+        `video.metadata` tells as approximated_steps; 1, which computes all), check_finite "raise"|"warn"|"off",
         callback_on_step_end(model, step, timestep, {"latents", "denoised", "preview"}), which stops the generation by
         returning False.
         Raises InvalidInputError, LimitError (not enough memory), NonFiniteError, CancelledError.
@@ -118,9 +119,10 @@ class OpenSora(VideoModel, Explainable):
             negative_embeds=Embeds(negative_prompt_embeds, negative_prompt_mask),
             may_be_empty=image is not None or video is not None,
         )
+        cache = cache_of(request)
         steps = run(
             self.ops,
-            self._parts,
+            self._parts.with_step_cache(cache),
             request,
             text,
             beginning(image, video, request),
@@ -136,7 +138,8 @@ class OpenSora(VideoModel, Explainable):
                 else:
                     made_by = {"prompt": prompt, "backend": self.ops.name, "dtype": self.ops.dtype}
                     negative = {} if negative_prompt is None else {"negative_prompt": negative_prompt}
-                    yield Video(item, request.fps, {**request.settings(), **made_by, **negative})
+                    told = {**request.settings(), **approximation(cache), **made_by, **negative}
+                    yield Video(item, request.fps, told)
 
     # ------------------------------------------------------------------ speed
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..checks import number, whole
+from ..dit.step_cache import StepCache
 from ..errors import InvalidInputError, LimitError
 from .config import NUMBERS, WHOLE, OpenSoraConfig
 
@@ -17,7 +18,10 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class Request:
-    """What to generate: frames, pixels, frame rate, sampler settings and the seed (0 is a seed)."""
+    """What to generate: frames, pixels, frame rate, sampler settings and the seed (0 is a seed).
+
+    step_cache: the blocks are computed in every so many steps only (`StepCache`); 1 computes all.
+    """
 
     num_frames: int
     height: int
@@ -26,6 +30,7 @@ class Request:
     num_inference_steps: int
     guidance_scale: float
     seed: int
+    step_cache: int
 
     @classmethod
     def create(cls, config: OpenSoraConfig, **asked: Any) -> Request:
@@ -37,11 +42,11 @@ class Request:
         if unknown := sorted(set(asked) - set(OPTIONS)):
             raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(OPTIONS)}")
         numeric = ("num_frames", "height", "width", "num_inference_steps", "fps", "guidance_scale")
-        return cls(**filled(config, numeric, asked), seed=seed_of(asked))
+        return cls(**filled(config, numeric, asked), seed=seed_of(asked), step_cache=step_cache_of(asked))
 
     def settings(self) -> dict[str, Any]:
-        """As recorded on the result."""
-        return dict(vars(self))
+        """As recorded on the result; step_cache where it is on."""
+        return {name: value for name, value in vars(self).items() if (name, value) != ("step_cache", 1)}
 
 
 def filled(defaults: Any, names: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,6 +66,22 @@ def seed_of(asked: Mapping[str, Any]) -> int:
     return whole("seed", seed, 0, 2**64 - 1)
 
 
+def step_cache_of(asked: Mapping[str, Any]) -> int:
+    """The interval between computed steps that is asked for; 1 where it is None."""
+    every = asked.get("step_cache")
+    return whole("step_cache", 1 if every is None else every, *WHOLE["num_inference_steps"])
+
+
+def cache_of(request: Any) -> StepCache | None:
+    """The step cache of one generation; None where all steps are computed."""
+    return None if request.step_cache == 1 else StepCache(request.step_cache, request.num_inference_steps)
+
+
+def approximation(cache: StepCache | None) -> dict[str, int]:
+    """What a result says of steps that were not computed, over all its windows; nothing without a cache."""
+    return {} if cache is None else {"approximated_steps": cache.reused}
+
+
 OPTIONS = tuple(field.name for field in fields(Request))
 
 
@@ -76,7 +97,8 @@ def peak_bytes(config: OpenSoraConfig, request: Request, batch: int, dtype: str)
         -request.width // (columns * config.patch_size[2])
     )
     tokens = 2 * batch * latent_frames * patches  # guidance doubles the batch
-    activations = tokens * config.hidden_dim * 16
+    cached = 0 if request.step_cache == 1 else 4  # two residuals, and what the next ones are made of
+    activations = tokens * config.hidden_dim * (16 + cached)
     logits = 3 * config.num_heads * tokens * max(patches, latent_frames, config.text.max_length)
     cells = patches * config.patch_size[1] * config.patch_size[2]
     decoded = batch * latent_frames * cells * config.codec.block_size  # the first latent holds a whole group, too

@@ -57,6 +57,18 @@ def test_json_tells_everything_about_the_video(opensora, nano):
     assert Video.load("a.webp").shape == (3, 24, 16, 3)
 
 
+def test_steps_that_are_not_computed_are_told(opensora, nano):
+    options = ("-m", nano, *ON_NUMPY, "--seed", 0, "--steps", 7, "--step-cache", 3)
+    told = document(opensora("generate", PROMPT, *options, "--json"))
+    assert (told["step_cache"], told["approximated_steps"]) == (3, 4)
+    assert Video.load("out.mp4").metadata["approximated_steps"] == 4
+    line = opensora("generate", PROMPT, *options).stdout
+    assert line.endswith(" s, an approximation: 4 steps were not computed\n")
+    refused = opensora("generate", PROMPT, "-m", nano, *ON_NUMPY, "--step-cache", 0)
+    assert refused.exit_code == 2
+    assert "step_cache=0 must be a whole number from 1 to 10000" in refused.stderr
+
+
 def test_the_drawn_seed_gives_the_same_video_again(opensora, nano):
     first = document(opensora("generate", PROMPT, "-m", nano, *ON_NUMPY, "--json", "-o", "1.webp"))
     opensora("generate", PROMPT, "-m", nano, *ON_NUMPY, "--seed", first["seed"], "-o", "2.webp")
