@@ -46,7 +46,7 @@ class Request:
 
     def settings(self) -> dict[str, Any]:
         """As recorded on the result; step_cache where it is on."""
-        return {name: value for name, value in vars(self).items() if (name, value) != ("step_cache", 1)}
+        return without_defaults(vars(self))
 
 
 def filled(defaults: Any, names: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +64,11 @@ def seed_of(asked: Mapping[str, Any]) -> int:
     seed = asked.get("seed")
     seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
     return whole("seed", seed, 0, 2**64 - 1)
+
+
+def without_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings but for those that are None, and step_cache where it is off."""
+    return {name: value for name, value in settings.items() if value is not None and (name, value) != ("step_cache", 1)}
 
 
 def step_cache_of(asked: Mapping[str, Any]) -> int:

@@ -33,6 +33,7 @@ class Release:
     the aesthetic one where frames are given. wording: what it reads at the end of a prompt. named_size: (height, width)
     of a resolution and an aspect ratio. puts_back: whether given latents replace the sampled ones before decoding.
     picture_first: whether an image model may make the first frame (condition type t2i2v).
+    step_cache: whether its denoiser, an STDiT3, can leave out steps.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Release:
     named_size: Callable[[str, str], Size] = size_v12_width_first
     pooled: bool = False  # whether it reads CLIP's pooled vector too
     puts_back: bool = False
+    step_cache: bool = False
     picture_first: bool = False
 
     @property
@@ -103,12 +105,12 @@ RELEASES = {
         Release("v1.1", STDiT2Sampler(), "AutoencoderKL", 100, 7.0, 16, 240, 426, 24.0, 8, 4, "240p"),
         Release(
             "v1.2", STDiT3Sampler(), "TwoStageVAE", 30, 7.0, 51, 240, 426, 24.0, 8, 17, "240p",
-            chunk=17, align=5, scores={**_V1, "camera_motion": None}, wording=scores_v1_2,
+            chunk=17, align=5, scores={**_V1, "camera_motion": None}, wording=scores_v1_2, step_cache=True,
         ),
         Release(
             "v1.3", WindowedSTDiT3Sampler(), "WindowedVAE", 30, 7.5, 113, 360, 640, 24.0, 8, 17, "360p",
             given="types", types=TYPES_V13, image_guidance_scale=5.0, group=4, scores=_V1, aesthetic_given=7.0,
-            wording=words_v1_3,
+            wording=words_v1_3, step_cache=True,
         ),
         Release(
             "v2.0", MMDiTSampler(), "HunyuanVAE", 50, 7.5, 129, 192, 336, 24.0, 16, 33, "256px",

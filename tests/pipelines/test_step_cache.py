@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from opensora_core.dit.blocks import STDiT3Block
 from opensora_core.errors import InvalidInputError
 from opensora_core.pipelines.opensora import OpenSora
+from opensora_core.pipelines.published.planning import GenerationPlan
 from opensora_core.pipelines.request import Request, peak_bytes
+from opensora_core.releases.release import RELEASES
 from tests.pipelines.models import NANO, PROMPT, clip, distance, latents, make
+from tests.pipelines.tiny_published import IMAGE, SMALL, TEXT, published, write_models
 
 OPTIONS = {"seed": 0, "num_inference_steps": 8}
 BLOCKS = 2 * NANO.num_layers
@@ -20,13 +24,13 @@ BLOCKS = 2 * NANO.num_layers
 @pytest.fixture
 def runs(monkeypatch):
     """Counts calls of blocks."""
-    counted, call = [0], STDiT3Block.__call__
+    counted, around = [0], STDiT3Block.around
 
     def count(self, *args):
         counted[0] += 1
-        return call(self, *args)
+        return around(self, *args)
 
-    monkeypatch.setattr(STDiT3Block, "__call__", count)
+    monkeypatch.setattr(STDiT3Block, "around", count)
     return counted
 
 
@@ -104,3 +108,40 @@ def test_a_compiled_denoiser_is_not_taken_apart():
 def test_memory_of_what_is_kept_is_foreseen():
     plain, cached = (peak_bytes(NANO, Request.create(NANO, step_cache=k), 1, "float32") for k in (1, 2))
     assert cached > plain
+
+
+# ---------------------------------------------------------------------- published releases
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_models(tmp_path_factory.mktemp("published"))
+
+
+@pytest.mark.parametrize("release", ["v1.2", "v1.3"])
+def test_published_models_leave_out_the_same_steps_on_numpy_and_torch(folder, release, runs):
+    options = {**SMALL, "num_inference_steps": 5, "prompt_embeds": TEXT, "num_frames": 17}
+    videos = [
+        published(folder, release, b).generate_from_image(IMAGE, **options, step_cache=3) for b in ("numpy", "torch")
+    ]
+    assert runs[0] == 2 * 2 * 3  # steps 0, 3 and 4 of two blocks, twice
+    assert [video.metadata["approximated_steps"] for video in videos] == [2, 2]
+    assert videos[0].psnr(videos[1]) > 60
+    plain = published(folder, release).generate_from_image(IMAGE, **options)
+    assert 20 < plain.psnr(videos[0]) < 90
+    assert plain.metadata.keys() == videos[0].metadata.keys() - {"step_cache", "approximated_steps"}
+
+
+def test_other_releases_refuse(folder):
+    with pytest.raises(InvalidInputError, match=r"step_cache=2 is an option of v1\.2 and v1\.3, not of v1\.1"):
+        published(folder, "v1.1").generate_from_text("", prompt_embeds=TEXT, **SMALL, step_cache=2)
+    assert published(folder, "v1.1").request(step_cache=1).step_cache == 1
+
+
+def test_a_plan_counts_what_is_kept():
+    size = {"height": 96, "width": 160, "num_frames": 17}
+    plans = (GenerationPlan(RELEASES["v1.2"], "numpy", "float32", **size, step_cache=k) for k in (1, 3))
+    plain, cached = (next(stage for stage in plan.stages() if stage.name == "denoiser") for plan in plans)
+    tokens = 2 * 5 * 6 * 10 * 1152 * 4  # bytes, of both rows
+    assert cached.weights == plain.weights
+    assert 2 * tokens <= cached.activations - plain.activations < 4 * tokens

@@ -17,6 +17,7 @@ from ...releases.offload import OFFLOAD_TYPES
 from ...releases.task import Text
 from ..inputs import as_continued, check_prompt
 from ..pretrained import backend_of
+from ..request import approximation, cache_of
 from ..streaming import Progress
 from ..video_model import VideoModel
 from .components import ReleaseFiles
@@ -91,8 +92,8 @@ class PublishedOpenSora(VideoModel):
 
         Options, each with the release's own default: num_frames, height, width (pixels) or resolution ("240p") and
         aspect_ratio ("16:9", width first), fps, num_inference_steps, guidance_scale, image_guidance_scale (v1.3, v2.0),
-        aesthetic_score, motion_score, camera_motion, clip_frames, condition_frame_edit, seed (drawn if absent, found in
-        `video.metadata`).
+        aesthetic_score, motion_score, camera_motion, clip_frames, condition_frame_edit, step_cache (v1.2, v1.3: compute
+        every so many steps only, an approximation), seed (drawn if absent, found in `video.metadata`).
         prompt: may be a schedule over the clips of a long video, `|0|a calm sea|2|a storm`, and for v1.1 and v1.2 end
         with JSON: {"reference_path": "a.png;b.mp4", "mask_strategy": "0"}.
         references: images and videos (see `read_references`); mask_strategy (v1.1, v1.2) or cond_type (v1.3, v2.0) says
@@ -115,14 +116,15 @@ class PublishedOpenSora(VideoModel):
         job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
         with memory_as_limit("the generation"):
             texts = self._texts(job, embeds, negative_prompt, negative)
-            pieces = [job.shown]
-            for item in Running(self.ops, self.files, self.offload_type, job, texts, latents_file).items():
+            pieces, cache = [job.shown], cache_of(job.request)
+            running = Running(self.ops, self.files, self.offload_type, job, texts, latents_file, cache)
+            for item in running.items():
                 if isinstance(item, Progress):
                     item.tell(callback_on_step_end, self, ("latents", "denoised"))
                     yield item
                 else:
                     pieces.append(item)
-        yield self._video(prompt, job, np.concatenate(pieces))
+        yield self._video(prompt, job, np.concatenate(pieces), approximation(cache))
 
     def _texts(self, job: Job, embeds: Text | None, avoided: str | None, negative: Text | None) -> list[Text]:
         """What every prompt of the job shows and what to stay away from, as the denoiser reads it."""
@@ -136,9 +138,9 @@ class PublishedOpenSora(VideoModel):
                 [negative] = read_texts(self.ops, self.files, [avoided], None)
         return with_negative(self.files, texts, negative)
 
-    def _video(self, prompt: str, job: Job, frames: NDArray[np.uint8]) -> Video:
+    def _video(self, prompt: str, job: Job, frames: NDArray[np.uint8], approximated: dict[str, int]) -> Video:
         """The frames that were asked for, and how they were made."""
         release = self.files.release.name
         made_by = {"prompt": prompt, "release": release, "backend": self.ops.name, "dtype": self.ops.dtype}
-        settings = {**job.request.settings(), **made_by}
+        settings = {**job.request.settings(), **approximated, **made_by}
         return Video(frames[: job.request.num_frames], job.request.fps, settings)

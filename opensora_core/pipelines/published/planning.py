@@ -6,7 +6,7 @@ The models run as they would, on arrays without numbers (`MemoryCounter`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from ...releases.release import Release
 from ...releases.task import Text
 from ...text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS
 from ...text.t5_streamed import StreamedT5
+from ..request import cache_of
 from .clips import plan_clips
 from .components import ReleaseFiles, of_videos
 from .conditions import read_conditions
@@ -33,7 +34,6 @@ from .references import Placement
 from .request import PublishedRequest
 
 Latents = tuple[int, int, int, int]
-STEPS = 2  # of the sampler: the second one holds what the first one gave
 CELL = 8  # pixels a side of a latent, of every release
 NOTHING = Placement([], [], None)  # but the frames that a clip begins with
 
@@ -122,8 +122,11 @@ class GenerationPlan:
         config, shell = self._shell("denoiser")
         whole = self.offload_type == "none"
         model = to_backend(counter, shell) if whole else offloaded(counter, shell, state_dict(shell))
+        cache, held = cache_of(self.request), 2  # the second step holds what the first one gave
+        if cache is not None:
+            model, held = replace(model, step_cache=cache), 2 * cache.every + 1  # the third computed one: two residuals
         task = self.request.task(latents, self.clip)
-        for _ in islice(self.release.sample(counter, model, task, self._text(config), given), STEPS):
+        for _ in islice(self.release.sample(counter, model, task, self._text(config), given), held):
             pass
         name = type(model).__name__
         if whole:

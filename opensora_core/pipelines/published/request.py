@@ -13,7 +13,7 @@ from ...releases.release import Release
 from ...releases.task import Task
 from ...releases.wording import Scores
 from ..config import WHOLE
-from ..request import filled, seed_of
+from ..request import filled, seed_of, step_cache_of, without_defaults
 from .clips import Clip
 
 NUMERIC = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "image_guidance_scale")
@@ -25,8 +25,9 @@ class PublishedRequest:
     """What to generate: frames, pixels, frame rate, sampler settings, scores and the seed (0 is a seed).
 
     clip_frames: of one clip of a longer video. condition_frame_edit: time in 0 to 1 from which on the frames that a
-    clip is given of the one before change; 0 keeps them. image_resolution: of the picture of t2i2v. Scores are None
-    where the release has none, or none is said.
+    clip is given of the one before change; 0 keeps them. image_resolution: of the picture of t2i2v. step_cache: the
+    blocks are computed in every so many steps only (`StepCache`); 1 computes all. Scores are None where the release has
+    none, or none is said.
     """
 
     num_frames: int
@@ -39,6 +40,7 @@ class PublishedRequest:
     seed: int
     clip_frames: int
     condition_frame_edit: float
+    step_cache: int
     aesthetic_score: float | None
     motion_score: float | None
     camera_motion: str | None
@@ -64,6 +66,7 @@ class PublishedRequest:
             clip_frames=whole("clip_frames", clip_frames, *WHOLE["num_frames"]),
             condition_frame_edit=_edit(release, asked),
             image_resolution=_image_resolution(release, asked),
+            step_cache=_step_cache(release, asked),
             **_scores(release, asked, gives_frames),
         )
 
@@ -89,7 +92,7 @@ class PublishedRequest:
 
     def settings(self) -> dict[str, Any]:
         """As recorded on the result."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return without_defaults(vars(self))
 
 
 def _sized(release: Release, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,3 +135,10 @@ def _image_resolution(release: Release, asked: Mapping[str, Any]) -> str | None:
     if name is not None and not release.picture_first:
         raise InvalidInputError(f"image_resolution={name!r} is an option of t2i2v of v2.0, not of {release.name}")
     return None if name is None else one_of("image_resolution", name, tuple(PIXELS_V2))
+
+
+def _step_cache(release: Release, asked: Mapping[str, Any]) -> int:
+    every = step_cache_of(asked)
+    if every > 1 and not release.step_cache:
+        raise InvalidInputError(f"step_cache={every} is an option of v1.2 and v1.3, not of {release.name}")
+    return every

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...conditioning.given_frames import Condition
+from ...dit.step_cache import StepCache
 from ...errors import InvalidInputError
 from ...media.images import fit
 from ...ops import Array, Ops
@@ -30,7 +31,10 @@ from .picture import Picture
 
 @dataclass
 class Running:
-    """One generation on a backend. saved: the latents so far, which latents_file holds. done: steps so far."""
+    """One generation on a backend. saved: the latents so far, which latents_file holds. done: steps so far.
+
+    step_cache: None computes all steps.
+    """
 
     ops: Ops
     files: ReleaseFiles
@@ -38,6 +42,7 @@ class Running:
     job: Job
     texts: Sequence[Text]
     latents_file: str | Path | None = None
+    step_cache: StepCache | None = None
     saved: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     done: int = 0
 
@@ -82,6 +87,8 @@ class Running:
     def _steps(self, task: Task, given: Any) -> Iterator[Step]:
         """Those of one clip; the denoiser is in memory meanwhile."""
         with on_backend(self.files.denoiser, self.ops, offload_type=self.offload_type) as denoiser:
+            if self.step_cache is not None:
+                denoiser = replace(denoiser, step_cache=self.step_cache)
             yield from self.files.release.sample(self.ops, denoiser, task, self.texts[task.loop], given)
 
     def _told(self, steps: Iterator[Step]) -> Iterator[Progress]:
