@@ -100,7 +100,7 @@ class Library:
 
     def peak_memory(self, call: Callable[[], Any]) -> dict[str, int | None]:
         """Bytes that a call takes at most beyond what there is before it, on host and device; None if unknown."""
-        return {"host": peak_of_process(call), "device": None}
+        return {"host": peak_of_process(lambda: self.finish(call())), "device": None}
 
     def free_memory(self) -> int | None:
         """Bytes that can still be had where the arrays are; None if unknown."""

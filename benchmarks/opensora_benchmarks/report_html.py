@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from .curves import scaling_plots
 from .plots import color_of, roofline_plot, strip
 from .report_table import HEADINGS, about, by_case, cells, title
 from .results import Document
-from .scaling import scaling_plots
 
 Row = Mapping[str, Any]
 SORT_KEYS = (None, "median_s", "p80_s", "n", "median_s", "tflops", "gbs", "roofline_share", None, "first_call_s")

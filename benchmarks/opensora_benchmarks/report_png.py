@@ -4,41 +4,69 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from opensora_core.errors import MissingDependencyError
 
+from .curves import MEASURES, Curve, scaling, with_slope
 from .plots import color_of
 from .results import Document
-from .scaling import MEASURES, scaling
 
 PANEL = (7.0, 4.2)  # inches
 DOTS = 130  # an inch
 
 
 def png(document: Document) -> bytes:
-    """The picture. Raises MissingDependencyError where Matplotlib is not installed."""
+    """The roofline, and below it a panel for each curve. Raises MissingDependencyError where Matplotlib is missing."""
+    curves = _curves(document)
+    figure, panels = _figure(1 + len(curves), 1)
+    _roofline(panels[0], document)
+    for panel, curve in zip(panels[1:], curves, strict=True):
+        _curve(panel, *curve, color_of(document))
+    return _bytes(figure)
+
+
+def scaling_png(document: Document) -> bytes:
+    """The curves alone: a column for each measure. Raises MissingDependencyError where Matplotlib is missing."""
+    curves = _curves(document)
+    rows = len(curves) // len(MEASURES)
+    figure, panels = _figure(rows, len(MEASURES))
+    for i, curve in enumerate(curves):
+        _curve(panels[i % rows * len(MEASURES) + i // rows], *curve, color_of(document))
+    return _bytes(figure)
+
+
+def _curves(document: Document) -> list[tuple[str, str, dict[str, Curve]]]:
+    """Title, unit and curves by provider of each panel."""
+    return [
+        (f"{name}: {title}", unit, by)
+        for measure, (title, unit) in MEASURES.items()
+        for name, by in scaling(document, measure).items()
+    ]
+
+
+def _figure(rows: int, columns: int) -> tuple[Any, Any]:
+    """An empty figure and its panels, row by row."""
     if importlib.util.find_spec("matplotlib") is None:
         reason = "plots as PNG need the package 'matplotlib', which is not installed"
         raise MissingDependencyError(f"{reason}: pip install 'opensora-core[plot]'", name="matplotlib")
     from matplotlib.figure import Figure
 
-    curves = [
-        (f"{name}: {title}", unit, by)
-        for measure, (title, unit) in MEASURES.items()
-        for name, by in scaling(document, measure).items()
-    ]
-    count = 1 + len(curves)
-    figure = Figure((PANEL[0], PANEL[1] * count), dpi=DOTS, layout="constrained")
-    panels = figure.subplots(count, 1, squeeze=False)[:, 0]
-    _roofline(panels[0], document)
-    for panel, (title, unit, by) in zip(panels[1:], curves, strict=True):
-        for provider, points in by.items():
-            panel.plot(*zip(*points, strict=True), "o-", color=color_of(document)[provider], label=provider)
-        _finish(panel, title, "tokens", unit)
+    figure = Figure((PANEL[0] * columns, PANEL[1] * rows), dpi=DOTS, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
+
+
+def _bytes(figure: Any) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
+
+
+def _curve(panel: Any, title: str, unit: str, by: Mapping[str, Curve], colors: Mapping[str, str]) -> None:
+    for provider, points in by.items():
+        panel.plot(*zip(*points, strict=True), "o-", color=colors[provider], label=with_slope(provider, points))
+    _finish(panel, title, "tokens", unit)
 
 
 def _roofline(panel: Any, document: Document) -> None:

@@ -1,61 +1,90 @@
-"""How time and memory grow with the number of tokens: curves found in results, and drawn as SVG."""
+"""How the time and the memory of attention grow with the tokens, by backend: run, slopes and picture in one command.
+
+python -m opensora_benchmarks.scaling [--threads 1] [--budget 5] [--json FILE] [--png FILE]
+
+These are the cases of `opensora bench run '*scaling*'`: full attention, temporal attention of 16 frames in more and
+more places, and spatial attention of 256 places in more and more frames. Takes two to four minutes.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-from html import escape
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from .plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, color_of, powers, scale
-from .results import Document
+from .machine import ran_again
 
-Curve = list[tuple[int, float]]
-Curves = dict[str, dict[str, Curve]]
-MEASURES = {"median_s": ("time", "seconds"), "peak": ("memory of a call", "MiB")}
+BACKENDS = ("numpy", "torch", "numba")
+RIVAL = "jax"  # shown too where it is installed; it has full attention only
 
 
-def scaling(document: Document, measure: str) -> Curves:
-    """Points (tokens, seconds or MiB) by what is scaled and provider: rows whose cases differ in `tokens` alone."""
-    found: Curves = defaultdict(lambda: defaultdict(list))
-    for row in document["results"]:
-        if row["status"] == "ok" and "tokens" in row["shape"] and (value := _value(row, measure)):
-            found[row["case"].rpartition("-")[0]][row["provider"]].append((row["shape"]["tokens"], value))
-    curves = {
-        name: {provider: sorted(points) for provider, points in by.items() if len(points) > 1}
-        for name, by in found.items()
+def growth(document: dict[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """By measure, what is scaled and provider: the power of the tokens that it grows with."""
+    from .curves import MEASURES, scaling, slope
+
+    return {
+        title: {
+            name: {
+                provider: None if (power := slope(curve)) is None else round(power, 2) for provider, curve in by.items()
+            }
+            for name, by in scaling(document, measure).items()
+        }
+        for measure, (title, _) in MEASURES.items()
     }
-    return {name: by for name, by in curves.items() if by}
 
 
-def _value(row: Mapping[str, Any], measure: str) -> float | None:
-    if measure == "median_s":
-        return float(row["median_s"])
-    memory = row["peak_memory"]["device"] or row["peak_memory"]["host"]
-    return memory / 2**20 if memory else None
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print how everything grows, and write results and picture if asked to."""
+    parser = argparse.ArgumentParser(description="Time attention at more and more tokens.")
+    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds for each case and provider (default 5)")
+    parser.add_argument("--pattern", default="*scaling*", help="which cases (default '*scaling*')")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    parser.add_argument("--png", type=Path, help="file to draw time and memory against tokens into")
+    options = parser.parse_args(arguments)
+    if options.threads < 1:
+        parser.error("--threads must be at least 1")
+    if ran_again("opensora_benchmarks.scaling", options.threads, arguments):
+        return
+    document = _run(options.pattern, options.budget)
+    for measure, cases in document["growth"].items():
+        for case, by in cases.items():
+            print(f"{case}: {measure} grows with tokens^", ", ".join(f"{power} ({name})" for name, power in by.items()))
+    _write(options, document)
 
 
-def scaling_plots(document: Document) -> str:
-    """Plots of everything that was run at several numbers of tokens, with headings; "" if nothing was."""
-    return "".join(
-        f"<h2>{escape(name)}: {title} against tokens</h2>{_plot(by, unit, color_of(document))}"
-        for measure, (title, unit) in MEASURES.items()
-        for name, by in scaling(document, measure).items()
-    )
+def _run(pattern: str, budget: float) -> dict[str, Any]:
+    from . import bench
+    from .providers import missing_rival
+
+    rivals = () if missing_rival(RIVAL, None) else (RIVAL,)
+    asked = bench.Asked(pattern, BACKENDS, rivals, budget=budget, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        document = bench.run(asked, Path(folder, "scaling.json"), _tell)
+    if wrong := bench.failures(document):
+        raise SystemExit("\n".join(f"{row['case']} by {row['provider']}: {row['reason']}" for row in wrong))
+    return {**document, "growth": growth(document)}
 
 
-def _plot(by: Mapping[str, Curve], unit: str, colors: Mapping[str, str]) -> str:
-    points = [point for curve in by.values() for point in curve]
-    xs, ys = powers([tokens for tokens, _ in points]), powers([value for _, value in points])
-    x, y = scale(xs, LEFT, WIDTH - RIGHT), scale(ys, HEIGHT - BOTTOM, TOP)
-    lines = []
-    for provider, curve in by.items():
-        path = " ".join(f"{x(tokens):.1f},{y(value):.1f}" for tokens, value in curve)
-        lines.append(f'<polyline fill="none" stroke="{colors[provider]}" stroke-width="2" points="{path}"/>')
-        lines += [
-            f'<circle cx="{x(tokens):.1f}" cy="{y(value):.1f}" r="4" fill="{colors[provider]}">'
-            f"<title>{escape(provider)}, {tokens} tokens: {value:.3g} {unit}</title></circle>"
-            for tokens, value in curve
-        ]
-    body = "".join([*axes(xs, ys, x, y, "tokens", unit), *lines])
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{unit} against tokens">{body}</svg>'
+def _tell(done: int, total: int, text: str) -> None:
+    print(f"{done} of {total}: {text}", flush=True)
+
+
+def _write(options: argparse.Namespace, document: dict[str, Any]) -> None:
+    from opensora_core.serialization.atomic import atomic_file
+
+    from .report_png import scaling_png
+
+    if options.json:
+        with atomic_file(options.json) as temporary:
+            temporary.write_text(json.dumps(document, indent=1) + "\n")
+    if options.png:
+        with atomic_file(options.png) as temporary:
+            temporary.write_bytes(scaling_png(document))
+
+
+if __name__ == "__main__":
+    main()

@@ -98,14 +98,20 @@ def _full(name: str, tokens: int) -> Case:
 
 
 def _scaling() -> Iterator[Case]:
-    """Attention of few heads at more and more tokens, and temporal attention, which should grow with places alone."""
+    """Full attention at more and more tokens; temporal attention of more places, and spatial attention of more frames.
+
+    The last two see a sequence of one length each, so that they should grow with the other axis alone.
+    """
     for tokens in (256, 1024, 4096, 16384):
-        shape, quick, data = {"tokens": tokens, "H": 4, "D": D}, tokens <= 1024, Data((1, 4, tokens, D))
+        quick, data = tokens <= 1024, Data((1, 2, tokens, D))
+        shape = {"tokens": tokens, "H": 2, "D": D}
         yield op_case("attention", f"scaling-{tokens}", (data, data, data, None), parts.queries, quick, shape)
-        norm = Data((D,), 0.1, 1.0)
-        qkv, length = Data((1, 16, tokens // 16, 3, 4, D)), {"tokens": tokens, "T": 16, "H": 4, "D": D}
-        arguments = (qkv, "temporal", norm, norm, *rope(16, D))
-        yield op_case("attention_3d", f"temporal-scaling-{tokens}", arguments, parts.heads, quick, length)
+        for pattern, axis, length in (("temporal", "T", 16), ("spatial", "S", 256)):
+            size = (length, tokens // length) if axis == "T" else (tokens // length, length)
+            norm = Data((D,), 0.1, 1.0)
+            arguments = (Data((1, *size, 3, 4, D)), pattern, norm, norm, *rope(length, D))
+            shape = {"tokens": tokens, axis: length, "H": 4, "D": D}
+            yield op_case("attention_3d", f"{pattern}-scaling-{tokens}", arguments, parts.heads, quick, shape)
 
 
 def _awkward() -> Iterator[Case]:
