@@ -49,11 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--threads must be at least 1")
     if ran_again("opensora_benchmarks.scaling", options.threads, arguments):
         return
+    from .bench import failures
+
     document = _run(options.pattern, options.budget)
+    _write(options, document)
     for measure, cases in document["growth"].items():
         for case, by in cases.items():
             print(f"{case}: {measure} grows with tokens^", ", ".join(f"{power} ({name})" for name, power in by.items()))
-    _write(options, document)
+    if refused := failures(document):
+        raise SystemExit("\n".join(f"{row['case']} by {row['provider']}: {row['reason']}" for row in refused))
 
 
 def _run(pattern: str, budget: float) -> dict[str, Any]:
@@ -64,8 +68,6 @@ def _run(pattern: str, budget: float) -> dict[str, Any]:
     asked = bench.Asked(pattern, BACKENDS, rivals, budget=budget, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         document = bench.run(asked, Path(folder, "scaling.json"), _tell)
-    if wrong := bench.failures(document):
-        raise SystemExit("\n".join(f"{row['case']} by {row['provider']}: {row['reason']}" for row in wrong))
     return {**document, "growth": growth(document)}
 
 
