@@ -16,6 +16,7 @@ import numpy as np
 from opensora_core.ops import Array, Ops
 
 from .numpy_attention import attention, softmax_in_place
+from .numpy_conv import conv
 
 FEW = 4096  # numbers in a group, below which its norm is computed in float64
 WIDE = 16  # channels from which a convolution is faster as one product per place of its kernel
@@ -129,17 +130,11 @@ class NumpyFused(Ops):
         sizes = [(m + 2 * p - k) // s + 1 for m, p, k, s in zip(x.shape[2:], border, kernel, steps, strict=True)]
         if x.shape[1] < WIDE or math.prod(kernel) == 1 or min(sizes) < 1:
             return super().conv(x, weight, bias, stride, padding)
-        # One product per place of the kernel, summed up: no copy of x per place, as all patches side by side would be,
-        # and sums of C products instead of 27·C, which err less.
-        dtype, shape = x.dtype, (*x.shape[:2], math.prod(sizes))
         wide = self.widen(np.pad(x, [(0, 0), (0, 0), *((p, p) for p in border)]) if any(border) else x)
-        y = np.zeros((x.shape[0], weight.shape[0], shape[2]), wide.dtype)
-        for place in np.ndindex(*kernel):
-            cells = (slice(o, o + (m - 1) * s + 1, s) for o, m, s in zip(place, sizes, steps, strict=True))
-            y += np.matmul(self.widen(weight[(..., *place)]), wide[(slice(None), slice(None), *cells)].reshape(shape))
+        y = conv(wide, self.widen(weight), sizes, steps)
         if bias is not None:
-            y += self.widen(bias)[:, None]
-        return y.reshape(*y.shape[:2], *sizes).astype(dtype, copy=False)
+            y += self.widen(bias).reshape(-1, *(1,) * n)
+        return y.astype(x.dtype, copy=False)
 
     def group_norm(
         self, x: Array, groups: int, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-6

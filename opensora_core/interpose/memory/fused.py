@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 WIDE = 4  # bytes of float32
 FEW_CHANNELS = 16  # below which NumPy lays all patches side by side
-BLOCK, LEAST_ROWS = 1 << 17, 32  # logits that NumPy has at a time where there are many, and queries at least
+BLOCK = 1 << 17  # logits that NumPy has, and numbers that its convolution reads, at a time where there are many
+LEAST_ROWS = 32  # queries in a block of attention at least
 SHORT_ROW = 64  # up to so many keys, NumPy finds the largest logit in a copy
 Kernel = Callable[..., Any]
 
@@ -89,16 +90,16 @@ def _attention_numpy(c: MemoryCounter, q: Box, k: Box, v: Box, mask: Any, scale:
 
 
 def _conv_numpy(c: MemoryCounter, x: Box, weight: Box, bias: Any, stride: Any, padding: Any) -> Any:
-    """One product per place of the kernel: x with its border, the sum, a product, and the cells that it is of."""
+    """x with its border and the kernel; of a block the cells that a place is of, their product, and the sum."""
     if x.shape[1] < FEW_CHANNELS or math.prod(weight.shape[2:]) == 1:
         return c.whole_default("conv", x, weight, bias, stride, padding)
-    shape = _conv_shape(x, weight, stride, padding)
+    shape, half = _conv_shape(x, weight, stride, padding), _half(c, x)
     edges = padding or (0,) * (x.ndim - 2)
     bordered = math.prod(x.shape[:2]) * math.prod(n + 2 * p for n, p in zip(x.shape[2:], edges, strict=True))
-    wide = c.widen(c.new((0,), x.dtype)).dtype.itemsize
-    cells, result = math.prod((*x.shape[:2], *shape[2:])), math.prod(shape)
-    c.ledger.passing(wide * ((bordered if any(edges) or _half(c, x) else 0) + cells + 2 * result))
-    return c.new(shape, x.dtype)
+    block = min(math.prod(shape[2:]), max(1, BLOCK // x.shape[1])) * (x.shape[1] + 2 * shape[1])
+    copies = (bordered if any(edges) or half else 0) + (math.prod(shape) if half else 0)
+    wide = WIDE if half else x.dtype.itemsize
+    return c.new(shape, x.dtype, passing=wide * (copies + math.prod(weight.shape) * (2 if half else 1) + block))
 
 
 def _conv_shape(x: Box, weight: Box, stride: Any, padding: Any) -> tuple[int, ...]:
