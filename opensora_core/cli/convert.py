@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from .options import Argument, Option
 from .screen import Screen
@@ -16,6 +18,9 @@ def convert(
     dtype: Annotated[str | None, Option(help="Of the floating weights, such as bfloat16; by default theirs.")] = None,
     layout: Annotated[str, Option(help="Names of the weight files: opensora or diffusers.")] = "opensora",
     max_shard_gb: Annotated[float, Option(min=0.001, help="Weights beyond it go into several files.")] = 5.0,
+    start: Annotated[
+        str | None, Option(help="Begin a denoiser of v1.0, v1.1 or v1.2, to be trained, from the weights of PixArt.")
+    ] = None,
     no_overwrite: Annotated[bool, Option("--no-overwrite", help="Refuse a folder that is there.")] = False,
 ) -> None:
     """Write a published Open-Sora model (v1.0 to v2.0) as a folder: checked, in one precision, always the same bytes.
@@ -23,15 +28,16 @@ def convert(
     Example: opensora convert OpenSora-v1-HQ-16x256x256.pth open-sora-v1.0 --dtype bfloat16
     """
     from ..releases.converting import convert as run
+    from ..releases.converting import stem_of
+    from ..releases.pixart import convert_pixart
 
-    architecture = run(
-        source,
-        destination,
-        dtype=dtype,
-        layout=layout,  # type: ignore[arg-type]
-        max_shard_bytes=int(max_shard_gb * 1e9),
-        overwrite=not no_overwrite,
-    )
+    saving: dict[str, Any] = {"max_shard_bytes": int(max_shard_gb * 1e9), "overwrite": not no_overwrite}
+    begun: dict[str, Any] = {}
+    if start is None:
+        architecture = run(source, destination, dtype=dtype, layout=layout, **saving)
+    else:
+        made = convert_pixart(source, destination, start, dtype, stem=stem_of(layout), **saving)
+        architecture, begun = made.architecture, {"new": list(made.new), "dropped": list(made.dropped)}
     size = sum(file.stat().st_size for file in destination.iterdir())
     document = {
         "source": str(source),
@@ -40,6 +46,16 @@ def convert(
         "release": architecture.release,
         "part": architecture.part,
         "bytes": size,
+        **begun,
     }
     what = f"{architecture.name} of {architecture.release} ({architecture.part})"
-    screen.result(document, f"{destination}: {what}, {size:,} bytes")
+    screen.result(document, f"{destination}: {what}, {size:,} bytes", *_begun(begun))
+
+
+def _begun(begun: dict[str, list[str]]) -> list[str]:
+    """What of a denoiser that begins from PixArt is new, and what is left out, a line for each part of it."""
+    lines = []
+    for title, names in begun.items():
+        parts = Counter(re.sub(r"\.\d+\.", ".*.", name).rpartition(".")[0] or name for name in names)
+        lines += ["", f"{title}, {len(names)} weights:", *(f"  {part} ({n})" for part, n in parts.items())]
+    return lines

@@ -131,6 +131,9 @@ ARCHITECTURES = (
 )  # fmt: skip
 
 
+PIXART = "blocks.0.cross_attn.kv_linear.weight"  # and no attention along time, as all above have
+
+
 def recognise(shapes: Shapes, source: str) -> Architecture:
     """The architecture that weights of these names are of.
 
@@ -139,6 +142,11 @@ def recognise(shapes: Shapes, source: str) -> Architecture:
     for architecture in ARCHITECTURES:
         if architecture.fits(shapes):
             return architecture
+    if PIXART in shapes:
+        raise WeightsError(
+            f"{source} is an image model of PixArt, which makes no videos; a denoiser to be trained begins from it: "
+            "`opensora convert FILE FOLDER --start v1.2`"
+        )
     known = "; ".join(f"{a.name} of {a.release} ({a.part}) has {a.has}" for a in ARCHITECTURES)
     first = ", ".join(show(name) for name in list(shapes)[:3]) or "none"
     raise WeightsError(

@@ -6,7 +6,8 @@ v1.3), shards with an index, and the names of diffusers (`diffusion_pytorch_mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..serialization.reader import open_safetensors
 from ..serialization.shards import has_index, read_shards
 from ..serialization.single import CONFIG_BYTES
 from .shapes import Shapes
-from .unpickling import PICKLES
+from .unpickling import PICKLES, unpickled
 
 STEMS = ("model", "diffusion_pytorch_model")
 PREFIXES = ("module.", "ema.", "_orig_mod.")  # of wrappers that were saved with what they wrapped
@@ -52,6 +53,17 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     config = path / "config.json"
     published = read_object(config, CONFIG_BYTES) if config.exists() else {}
     return Checkpoint(str(path), _plain_names(_tensors(path)), published)
+
+
+@contextmanager
+def opened(source: str | Path) -> Iterator[Checkpoint]:
+    """`open_checkpoint`, and of an old pickle what a limited process of its own has read, while the context lasts."""
+    path = Path(source)
+    if path.suffix not in PICKLES:
+        yield open_checkpoint(path)
+        return
+    with unpickled(path) as file:
+        yield open_checkpoint(file)
 
 
 def _tensors(folder: Path) -> dict[str, NDArray[Any]]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from ..checks import one_of
 from ..serialization.casting import Cast
 from ..serialization.folder import save_folder
 from .architectures import Architecture, recognise
-from .checkpoint import Checkpoint, open_checkpoint
+from .checkpoint import opened
 from .loading import fit_published
-from .unpickling import PICKLES, unpickled
 
-Layout = Literal["opensora", "diffusers"]
 STEMS: dict[str, str] = {"opensora": "model", "diffusers": "diffusion_pytorch_model"}
 
 
@@ -25,7 +21,7 @@ def convert(
     destination: str | Path,
     *,
     dtype: str | None = None,
-    layout: Layout = "opensora",
+    layout: str = "opensora",
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = True,
 ) -> Architecture:
@@ -36,8 +32,8 @@ def convert(
     "diffusers" (diffusion_pytorch_model.safetensors). Tensors pass through one at a time.
     Raises what `load_published` raises, and writes nothing then.
     """
-    stem = STEMS[one_of("layout", layout, get_args(Layout))]
-    with _opened(Path(source)) as checkpoint:
+    stem = stem_of(layout)
+    with opened(source) as checkpoint:
         architecture = recognise(checkpoint.shapes, checkpoint.source)
         config, _, weights = fit_published(architecture, checkpoint)
         save_folder(
@@ -51,15 +47,11 @@ def convert(
     return architecture
 
 
+def stem_of(layout: str) -> str:
+    """What the weight files of a layout are called; InvalidInputError for one that is not known."""
+    return STEMS[one_of("layout", layout, tuple(STEMS))]
+
+
 def header(architecture: Architecture, config: Any) -> dict[str, Any]:
     """The configuration as published ones are: flat, with the name of the architecture."""
     return {"_class_name": architecture.name, "_open_sora_release": architecture.release, **asdict(config)}
-
-
-@contextmanager
-def _opened(source: Path) -> Iterator[Checkpoint]:
-    if source.suffix not in PICKLES:
-        yield open_checkpoint(source)
-        return
-    with unpickled(source) as file:
-        yield open_checkpoint(file)
