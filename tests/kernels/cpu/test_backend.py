@@ -41,3 +41,16 @@ def test_what_numpy_broadcasts_is_broadcast(norms, tables):
     weights = (None, None) if norms is None else (drawn(*norms), drawn(*norms))
     args = (drawn(1, 4, 2, 3, 1, 4), "temporal", *weights, drawn(*tables), drawn(*tables))
     np.testing.assert_allclose(NUMBA.attention_3d(*args), NUMPY.attention_3d(*args), rtol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", ["spatial", "temporal", "full"])
+@pytest.mark.parametrize("rope", [False, True])
+@pytest.mark.parametrize("many", [0, 1 << 30])
+def test_every_kernel_for_video_tokens_means_the_same(pattern, rope, many, monkeypatch):
+    """Few and many patches; with `many` at 0, those of short time are read in place."""
+    monkeypatch.setattr("opensora_backends.numba_attention.MANY", many)
+    for T, S in ((5, 6), (3, 70)):
+        length = {"spatial": S, "temporal": T, "full": T * S}[pattern]
+        tables = (drawn(length, 2), drawn(length, 2)) if rope else ()
+        args = (drawn(2, T, S, 3, 2, 4), pattern, drawn(4), drawn(4), *tables)
+        np.testing.assert_allclose(NUMBA.attention_3d(*args), NUMPY.attention_3d(*args), rtol=1e-10, atol=1e-13)
