@@ -25,6 +25,7 @@ __all__ = [
     "FUSED",
     "HALF",
     "NEVER",
+    "PART_AXES",
     "PATTERNS",
     "PRIMITIVES",
     "Array",
@@ -44,6 +45,8 @@ PATTERNS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "temporal": ((3, 0, 2, 4, 1, 5), (0, 3, 1, 2, 4)),
     "full": ((3, 0, 4, 1, 2, 5), (0, 2, 1, 3)),
 }
+PART_AXES = {pattern: tuple(axis - (axis > 3) for axis in axes[1:]) for pattern, (axes, _) in PATTERNS.items()}
+"""The same of queries, keys or values alone: axes of [B, T, S, H, D] in the order of attention."""
 FUSED: list[str] = []
 NEVER = -1e30  # a finite logit that softmax turns into exactly zero beside any real one
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from opensora_core.ops import PATTERNS, Array, Pattern
+from opensora_core.ops import PART_AXES, PATTERNS, Array, Pattern
 from opensora_kernels.cpu import attention, blockwise, few_keys, queries_keys, rotary, softmax
 from opensora_kernels.cpu.row_blocks import is_large
 
 from .numba_checks import served, weigh
 from .numpy_ops import NumpyOps
 
-AXES = {"spatial": (0, 1, 3, 2, 4), "temporal": (0, 2, 3, 1, 4)}  # [B, T, S, H, D] in the order of attention
 SHORT, MANY = 16, 1 << 22
 """Along time, so few frames of so many numbers go to the kernel that reads them in place, else BLAS wins."""
 
@@ -56,7 +55,7 @@ class NumbaAttention(NumpyOps):
         length = T if pattern == "temporal" else S
         turned = cos is not None and sin is not None and D % 2 == 0 and cos.shape == sin.shape == (length, D // 2)
         normed = q_norm is not None and k_norm is not None and weigh((D,), q_norm, k_norm)
-        fits = pattern in AXES and normed and (turned or cos is sin is None)
+        fits = pattern in ("spatial", "temporal") and normed and (turned or cos is sin is None)
         if not (fits and qkv.size and served(qkv, q_norm, k_norm)):
             return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)
         out = np.empty((B, T, S, H, D), qkv.dtype)
@@ -65,10 +64,10 @@ class NumbaAttention(NumpyOps):
             return out
         packed, every = qkv.reshape(-1, 3, H, D), S if pattern == "temporal" else 1
         ready = queries_keys.norm_and_turn(packed, q_norm, k_norm, cos, sin, every, self.threads)
-        q, k, v = (x.reshape(out.shape).transpose(AXES[pattern]) for x in (*ready, packed[:, 2]))
+        q, k, v = (x.reshape(out.shape).transpose(PART_AXES[pattern]) for x in (*ready, packed[:, 2]))
         if not few_keys.serves(q, k, v):
             return self.attention(q, k, v).transpose(PATTERNS[pattern][1])
-        few_keys.attention(q, k, v, None, D**-0.5, self.threads, out.transpose(AXES[pattern]))
+        few_keys.attention(q, k, v, None, D**-0.5, self.threads, out.transpose(PART_AXES[pattern]))
         return out
 
     def _along_time(self, qkv: Array, q_norm: Array, k_norm: Array, cos: Array, sin: Array, out: Array) -> None:

@@ -9,16 +9,17 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from opensora_core.ops import HALF, NEVER, Array, Ops
+from opensora_core.ops import HALF, Array
 
-SHORT = 64  # up to so many keys, gradients through the weights are faster on the CPU than through the fused kernel
+from .torch_attention import TorchAttention
+
 FEW = 4096  # numbers in a group, below which its norm is computed in float64
 SMALL = 20480  # numbers of one video, its columns aside, up to which Torch does not ask oneDNN for a convolution
 PATCHES = 1 << 20  # numbers of them, from which its own kernel, which copies all, is much the slower one
 CHUNK = 1 << 18  # weights that AdamW updates at a time
 
 
-class TorchFused(Ops):
+class TorchFused(TorchAttention):
     """What `TorchOps` overrides of the upper tier."""
 
     def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -27,6 +28,8 @@ class TorchFused(Ops):
     def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
         if approximate == "none" and self.device == "cpu":  # whose vectorized erf errs three times what this one does
             return super().gelu(x, approximate)
+        if approximate == "tanh" and x.dtype in (torch.float32, torch.float64) and self.is_free(x):
+            return _gelu_by_sigmoid(x)
         return F.gelu(x, approximate=approximate)
 
     def silu(self, x: Array) -> Array:
@@ -67,28 +70,6 @@ class TorchFused(Ops):
 
     def softmax(self, x: Array, axis: int = -1) -> Array:
         return torch.softmax(x, axis)
-
-    def rotary(self, x: Array, cos: Array, sin: Array) -> Array:
-        if torch.compiler.is_compiling():  # which makes no kernels of complex numbers
-            return super().rotary(x, cos, sin)
-        w = self.widen(x)
-        turns = torch.complex(self.astype(cos, w.dtype), self.astype(sin, w.dtype))
-        return self.astype(torch.view_as_real(_pairs(w) * turns).flatten(-2), x.dtype)
-
-    def attention(self, q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
-        learns = self.device == "cpu" and torch.is_grad_enabled() and q.requires_grad
-        if learns and self.dtype_name(q) in HALF:
-            return super().attention(q, k, v, mask, scale)
-        if mask is None and q.ndim > 4 and q.shape[:-2] == k.shape[:-2]:  # the kernels take four axes
-            rows = (x.flatten(0, -4) for x in (q, k, v))
-            return self.attention(*rows, scale=scale).unflatten(0, q.shape[:-3])
-        if learns and k.shape[-2] <= SHORT:
-            out = _through_weights(q, k, v, mask, scale)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-        if mask is None:
-            return out
-        return torch.where(mask.any(-1, keepdim=True), out, 0.0)
 
     def conv(
         self,
@@ -145,18 +126,11 @@ class TorchFused(Ops):
         return self.astype(made[0], param.dtype), made[1], made[2]
 
 
-def _through_weights(q: Array, k: Array, v: Array, mask: Array | None, scale: float | None) -> torch.Tensor:
-    """Attention that keeps its weights and nothing more for gradients; a row without keys gets the mean of values."""
-    logits = torch.matmul(q, k.transpose(-1, -2)).mul_(q.shape[-1] ** -0.5 if scale is None else scale)
-    logits = logits if mask is None else torch.where(mask, logits, NEVER)
-    return torch.matmul(torch.softmax(logits, -1), v)
-
-
-def _pairs(x: torch.Tensor) -> torch.Tensor:
-    """Channels (2k, 2k+1) of the last axis as complex numbers; a copy if they lie in memory otherwise."""
-    pairs = x.unflatten(-1, (-1, 2))
-    aligned = x.stride(-1) == 1 and not any(n % 2 for n in (*x.stride()[:-1], x.storage_offset()))
-    return torch.view_as_complex(pairs if aligned else pairs.contiguous())
+def _gelu_by_sigmoid(x: torch.Tensor) -> torch.Tensor:
+    """x σ(2u) with u = √(2/π) (x + 0.044715 x³), which is x (1 + tanh u)/2 in less than half of the time of F.gelu."""
+    a = 2 * math.sqrt(2 / math.pi)
+    slope = torch.addcmul(x.new_tensor(a), x, x, value=0.044715 * a)
+    return slope.mul_(x).sigmoid_().mul_(x)
 
 
 def joined(vectors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -38,9 +38,10 @@ def test_no_key_gives_zeros_and_forbidden_keys_may_hold_anything(dtype):
     k[1, 0, 3] = np.nan
     mask = np.array([[False] * 5, [True, True, True, False, True]])[:, None, None]
     got = few_keys.attention(q, k, v, mask, 0.5)
-    assert not got[0].any() and np.isfinite(got[1]).all()
-    k[1, 0, 2, 0] = np.inf
-    assert np.isnan(few_keys.attention(q, k, v, mask, 0.5)[1]).any(axis=-1).any()
+    assert not got[0].any()
+    assert np.isfinite(got[1]).all()
+    k[1, 0, 2] = np.nan
+    assert np.isnan(few_keys.attention(q, k, v, mask, 0.5)[1]).all()
 
 
 @pytest.mark.parametrize(
