@@ -56,7 +56,7 @@ class TorchAttention(Ops):
         normed = q_norm is not None and k_norm is not None and q_norm.shape == k_norm.shape == qkv.shape[-1:]
         tables = all(x.ndim == 2 for x in given[3:]) and (cos is None) == (sin is None)
         alike = {x.dtype for x in given} in ({torch.float32}, {torch.float64})
-        fits = pattern in ("spatial", "temporal") and normed and tables and alike
+        fits = qkv.numel() and pattern in ("spatial", "temporal") and normed and tables and alike
         if not (fits and all(self.is_free(x) for x in given)):
             return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)
         ready = _normalised(qkv[:, :, :, :2], torch.stack((q_norm, k_norm))[:, None])

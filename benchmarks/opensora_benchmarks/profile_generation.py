@@ -3,8 +3,10 @@
 python -m opensora_benchmarks.profile_generation [--threads 1] [--repeat 9] [--json FILE]
 
 The floor is the time of NumPy's BLAS for all products of the generation (linear maps, attention, convolutions), each
-on operands of the same shapes and layouts. Backends and floor take turns in one process. Times of ops are taken in
-turns of their own, fused ops whole; what the whole generation takes beyond them is Python around the ops.
+on operands of the same shapes and layouts, which stay in the cache as all products of a shape follow each other. In the
+order of the generation, every linear map with its own weights, the same products take longer: those are brought anew.
+Backends, floor and order take turns in one process. Times of ops are taken in turns of their own, fused ops whole; what
+the whole generation takes beyond them is Python around the ops.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class Products(Interposer):
         super().__init__(inner, [op for op in WHOLE if op not in MADE_OF_PRODUCTS])
         self.operands: dict[Any, tuple[Any, Any]] = {}
         self.counts = Counter[Any]()
+        self.sequence: list[tuple[Any, Any]] = []
 
     def run(self, op: str, args: tuple[Any, ...]) -> Any:
         """Do the op; remember a product."""
@@ -60,8 +63,9 @@ class Products(Interposer):
             a, b = self.unbox(args[0]), self.unbox(args[1])
             pair = (a.reshape(-1, a.shape[-1]), b.T) if op == "linear" else (a, b)
             key = tuple((x.shape, x.strides) for x in pair)
-            self.operands.setdefault(key, pair)
+            first = self.operands.setdefault(key, pair)
             self.counts[key] += 1
+            self.sequence.append((first[0], pair[1]) if op == "linear" else first)
         return super().run(op, args)
 
     def again(self) -> None:
@@ -71,6 +75,13 @@ class Products(Interposer):
         for key, pair in self.operands.items():
             for _ in range(self.counts[key]):
                 np.matmul(*pair)
+
+    def in_order(self) -> None:
+        """All products as they follow each other, linear maps with their own weights."""
+        import numpy as np
+
+        for pair in self.sequence:
+            np.matmul(*pair)
 
 
 def generation(backend: str | Ops, steps: int | None) -> Callable[[], Any]:
@@ -88,7 +99,8 @@ def measure(repeat: int, threads: int, backends: Sequence[str] = BACKENDS, steps
     clock = clock_of(threads)
     products = Products(get_backend("numpy"))
     generation(products, steps)()
-    calls = {"floor": products.again, **{name: generation(name, steps) for name in backends}}
+    floors = {"floor": products.again, "in order": products.in_order}
+    calls = {**floors, **{name: generation(name, steps) for name in backends}}
     for call in calls.values():  # compile
         call()
     seconds = turns(calls, repeat, clock)
@@ -96,6 +108,7 @@ def measure(repeat: int, threads: int, backends: Sequence[str] = BACKENDS, steps
         "products": sum(products.counts.values()),
         "milliseconds": milliseconds(seconds),
         "times_the_floor": {name: ratio(seconds, name, "floor") for name in backends},
+        "times_the_products_in_order": {name: ratio(seconds, name, "in order") for name in backends},
         "groups_milliseconds": {name: _groups(name, calls[name], steps, repeat, clock) for name in backends},
     }
 
@@ -127,10 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options is None:
         return
     found = measure(options.repeat, options.threads)
-    print(f"{found['products']} products take {found['milliseconds']['floor']:.0f} ms alone: the floor")
+    took = found["milliseconds"]
+    alone = f"{took['floor']:.0f} ms by shape, which is the floor, and {took['in order']:.0f} ms in order"
+    print(f"{found['products']} products alone take {alone}")
     for name, groups in found["groups_milliseconds"].items():
-        beside = found["times_the_floor"][name]
-        print(f"{name:6} {found['milliseconds'][name]:6.0f} ms, {beside['median']:.2f} of the floor", end="   ")
+        floor, order = (found[key][name]["median"] for key in ("times_the_floor", "times_the_products_in_order"))
+        print(f"{name:6} {took[name]:6.0f} ms, {floor:.2f} of the floor, {order:.2f} of the order", end="   ")
         print(", ".join(f"{group} {part:.0f}" for group, part in groups.items()))
     write(options, "profile_generation", BACKENDS, found)
 

@@ -38,6 +38,7 @@ def test_a_profile_of_generation_accounts_for_its_time_and_repeats_all_its_produ
     assert 0.2 < sum(groups.values()) / found["milliseconds"]["numpy"] < 5  # both are medians, on a busy machine too
     low, high = found["times_the_floor"]["numpy"]["quartiles"]
     assert low <= found["times_the_floor"]["numpy"]["median"] <= high
+    assert found["times_the_products_in_order"]["numpy"]["median"] > 1
     assert found["products"] > 8 * 8  # 8 blocks, each of 7 linear maps and the products of attention
 
 
