@@ -1,7 +1,7 @@
 """What a provider has to pass before it is timed: right results, found anew every time, finished when it returns.
 
-Each check draws new inputs. The truth is that of the conformance suite (float64 and the ratio rule of
-`opensora_core.testing`), for a part of the result that is drawn anew as well.
+Each check draws new inputs. The truth is that of the conformance suite, in float64, and how far off a result
+may be is said in `rule`, for a part of the result that is drawn anew as well.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from opensora_core.accuracy import largest, largest_distance
 from opensora_core.ops import Array
-from opensora_core.testing.conformance.expected import expect, expect_of_program
 from opensora_core.testing.running import arrays_in
-from opensora_core.testing.table import TABLE
 
 from .case import Args, Case, HostArray, Rng
 from .library import Library
+from .rule import limits
 
 
 class RefusedError(Exception):
@@ -114,16 +112,13 @@ def _judge(subject: Subject, seen: list[HostArray], host: Args) -> None:
     if [x.shape for x in seen] != [case.result_shape]:
         raise RefusedError(f"it returned shapes {[list(x.shape) for x in seen]}, not {[list(case.result_shape)]}")
     args, index = case.part(subject.rng, host)
-    call = case.call(args)
-    (want,) = expect_of_program(call, dtype) if case.program else expect(TABLE[case.op], call, dtype)
-    if seen[0].dtype != want.dtype:
-        raise RefusedError(f"it returned {seen[0].dtype}, not {want.dtype}")
-    error = largest_distance(seen[0][index], want.truth)
-    if not error <= want.limit:
-        raise RefusedError(
-            f"its error is {error:.2g}, allowed is {want.limit:.2g} (results up to {largest(want.truth):.2g})"
-        )
-    subject.ratio = max(subject.ratio, error / want.limit)
+    wanted = limits(case, case.call(args), dtype)
+    if seen[0].dtype != wanted.dtype:
+        raise RefusedError(f"it returned {seen[0].dtype}, not {wanted.dtype}")
+    ratio, words = wanted.judge(seen[0][index])
+    if not ratio <= 1:
+        raise RefusedError(words)
+    subject.ratio = max(subject.ratio, ratio)
 
 
 def _on_host(library: Library, arg: Any) -> Any:

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from .. import accuracy
-from ..accuracy import eps, largest, largest_distance
+from ..accuracy import eps
 from ..ops import HALF, Ops
 from .in_order import in_order
 from .rounding import ROUNDING, Rounding
@@ -19,42 +19,72 @@ from .strategies import Call
 from .table import OpCase
 
 SHAKES = 3  # times the inputs are moved to see how sensitive the op is to them
+Statistic = Callable[[HostArray], float]
 
 
-def plain_errors(
+def worst(distances: HostArray) -> float:
+    """The largest of them."""
+    return float(np.max(distances, initial=0.0))
+
+
+def typical(distances: HostArray) -> float:
+    """Their root mean square: unlike the largest, it is nearly the same for all draws of the same rounding."""
+    return float(np.sqrt(np.mean(np.square(distances)))) if distances.size else 0.0
+
+
+def plain_distances(
     reference: Ops, case: OpCase, call: Call, dtype: str, truth: Sequence[HostArray], plain: Sequence[HostArray]
-) -> list[float]:
+) -> list[list[HostArray]]:
     """How far off the plain results are; of an op that adds up, also with other orders, which may be less lucky."""
     results = [plain]
     if case.name in ROUNDING:
         results.append(execute(in_order(type(reference))(), case.name, call, dtype))
         layout = "plain" if call.layout == "transposed" else "transposed"  # by which NumPy picks its loops
         results.append(execute(reference, case.name, replace(call, layout=layout), dtype))
-    return [max(distance(r[i], truth[i], plain[i]) for r in results) for i in range(len(truth))]
+    return [[excused_distances(r[i], truth[i], plain[i]) for r in results] for i in range(len(truth))]
+
+
+def moved_distances(
+    reference: Ops, case: OpCase, call: Call, dtype: str, shakes: int = SHAKES
+) -> list[list[HostArray]]:
+    """How far each float64 result goes when the inputs move by one rounding inside the op; nothing if none is there."""
+    steps, inside = _roundings_inside(case, dtype)
+    if not steps:
+        return []
+    still, *moved = (execute(reference, case.name, c, "float64") for c in _neighbours(call, dtype, inside, shakes))
+    return [[excused_distances(there[i], here, here) for there in moved] for i, here in enumerate(still)]
 
 
 def floors(
-    reference: Ops,
     case: OpCase,
     call: Call,
     dtype: str,
     truth: Sequence[HostArray],
     plain: Sequence[HostArray],
-    shakes: int = SHAKES,
+    moved: Sequence[Sequence[HostArray]],
+    of: Statistic = worst,
 ) -> list[float]:
-    """One rounding of each result, and what roundings inside the op make of it, by `shakes` moves of the inputs."""
-    rule = ROUNDING.get(case.name, Rounding())
-    steps, inside = (rule.narrow, dtype) if dtype in HALF and rule.narrow else (rule.steps, _wide(dtype))
-    argument = max(map(largest, arrays_in(list(call.args))), default=0.0)
-    sizes = [argument if rule.by_input else largest(true) for true in truth]
+    """One rounding of each result, and what roundings inside the op make of it, by `moved_distances`."""
+    steps, inside = _roundings_inside(case, dtype)
+    by_input = ROUNDING.get(case.name, Rounding()).by_input
+    argument = max((of(_sizes(x)) for x in arrays_in(list(call.args))), default=0.0)
+    sizes = [argument if by_input else of(_sizes(true)) for true in truth]
     found = [_rounding(n, same.dtype) for n, same in zip(sizes, plain, strict=True)]
-    if not steps:
-        return found
-    still, *moved = (execute(reference, case.name, c, "float64") for c in _neighbours(call, dtype, inside, shakes))
-    for i, here in enumerate(still):
-        sensitivity = max(distance(there[i], here, here) for there in moved)
-        found[i] += steps * max(_rounding(sizes[i], np.dtype(inside)), sensitivity)
+    for i, distances in enumerate(moved):
+        found[i] += steps * max(_rounding(sizes[i], np.dtype(inside)), *map(of, distances))
     return found
+
+
+def _roundings_inside(case: OpCase, dtype: str) -> tuple[int, str]:
+    """How many roundings inside the op are excused, and to which dtype."""
+    rule = ROUNDING.get(case.name, Rounding())
+    return (rule.narrow, dtype) if dtype in HALF and rule.narrow else (rule.steps, _wide(dtype))
+
+
+def _sizes(x: HostArray) -> HostArray:
+    """Magnitudes; what is not finite has none."""
+    sizes = np.abs(np.asarray(x, np.float64))
+    return np.where(np.isfinite(sizes), sizes, 0.0)
 
 
 def _wide(dtype: str) -> str:
@@ -90,9 +120,14 @@ def in_range(true: HostArray, dtype: np.dtype[Any]) -> HostArray:
 
 def distance(a: HostArray, true: HostArray, plain: HostArray) -> float:
     """Largest difference; infinite if only one of two elements is finite, unless the plain implementation fails too."""
+    return worst(excused_distances(a, true, plain))
+
+
+def excused_distances(a: HostArray, true: HostArray, plain: HostArray) -> HostArray:
+    """Difference of every element, as `distance` counts it."""
     a, true, plain = (np.asarray(x, np.float64) for x in (a, true, plain))
     excused = np.isfinite(plain) != np.isfinite(true)
-    return largest_distance(np.where(excused, true, a), true)
+    return accuracy.distances(np.where(excused, true, a), true)
 
 
 def rounded(call: Call, dtype: str) -> Call:

@@ -19,7 +19,19 @@ import numpy as np
 
 from ..accuracy import largest
 from ..ops import Ops
-from .allowance import SHAKES, distance, floors, in_range, plain_errors, rounded, smallest
+from .allowance import (
+    SHAKES,
+    Statistic,
+    distance,
+    floors,
+    in_range,
+    moved_distances,
+    plain_distances,
+    rounded,
+    smallest,
+    typical,
+    worst,
+)
 from .running import HostArray, arrays_in, execute
 from .strategies import Call
 from .table import OpCase
@@ -54,12 +66,14 @@ class Standard:
     """What one call must give in one dtype: made once, then held against any number of backends.
 
     truth: float64, whole numbers or booleans; plain: of the plain implementation, with the right shapes and dtypes;
-    allowances: the largest error a candidate may make in each result.
+    allowances: the largest error a candidate may make in each result; typical: the largest root mean square of its
+    errors by the same rule, for whom one result is too large to be judged by its unluckiest element alone.
     """
 
     truth: list[HostArray]
     plain: list[HostArray]
     allowances: list[float]
+    typical: list[float]
 
     def judge(self, results: Sequence[HostArray]) -> list[Accuracy]:
         """Say how far off results are; raises AssertionError if number, shapes or dtypes are not the right ones."""
@@ -81,11 +95,17 @@ def standard(reference: Ops, case: OpCase, call: Call, dtype: str, shakes: int =
     plain = execute(reference, case.name, call, dtype)
     exact = arrays_in([case.reference(*rounded(call, dtype).args)])
     truth = [in_range(np.asarray(true), same.dtype) for true, same in zip(exact, plain, strict=True)]
-    errors = plain_errors(reference, case, call, dtype, truth, plain)
-    if case.exact:  # 0, but for a Python number among the arguments that the dtype cannot hold
-        return Standard(truth, plain, errors)
-    least = floors(reference, case, call, dtype, truth, plain, shakes)
-    return Standard(truth, plain, [2 * max(error, floor) for error, floor in zip(errors, least, strict=True)])
+    errors = plain_distances(reference, case, call, dtype, truth, plain)
+    moved = [] if case.exact else moved_distances(reference, case, call, dtype, shakes)
+
+    def allowed(of: Statistic) -> list[float]:
+        found = [max(map(of, distances)) for distances in errors]
+        if case.exact:  # 0, but for a Python number among the arguments that the dtype cannot hold
+            return found
+        least = floors(case, call, dtype, truth, plain, moved, of)
+        return [2 * max(error, floor) for error, floor in zip(found, least, strict=True)]
+
+    return Standard(truth, plain, allowed(worst), allowed(typical))
 
 
 def measure(ops: Ops, reference: Ops, case: OpCase, call: Call, dtype: str) -> list[Accuracy]:
