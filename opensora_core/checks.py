@@ -51,6 +51,14 @@ def patterns(name: str, value: Any) -> tuple[str, ...]:
     return value
 
 
+def fixed(model: str, said: Mapping[str, Any], legal: Mapping[str, Any]) -> None:
+    """Refuse a configuration with another value for what the model has one of; a list says it of every level."""
+    for name, value in legal.items():
+        given = said.get(name, value)
+        if any(entry != value for entry in (given if isinstance(given, list | tuple) else [given])):
+            raise InvalidInputError(f"{name}={given!r} is not the {model} of Open-Sora, which has {value!r}")
+
+
 def table(name: str, value: Any, known: Sequence[str]) -> Mapping[str, Any]:
     """`value`, which must be a mapping with no keys but the known ones."""
     if not isinstance(value, Mapping):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..checks import fixed
 from ..dit.config import STDiT3Config
 from ..dit.mmdit import MMDiT
 from ..dit.mmdit_config import MMDiTConfig
@@ -17,10 +18,14 @@ from ..errors import WeightsError
 from ..nn.init import RandomInit
 from ..serialization.names import show
 from ..text.clip import CLIPText
+from ..text.clip_config import FIXED as CLIP_FIXED
 from ..text.clip_config import CLIPTextConfig
 from ..text.t5 import T5Encoder
+from ..text.t5_config import FIXED as T5_FIXED
 from ..text.t5_config import T5Config
+from ..vae.causal3d import FIXED as HUNYUAN_FIXED
 from ..vae.causal3d import HunyuanVAE, HunyuanVAEConfig
+from ..vae.image import FIXED as IMAGE_FIXED
 from ..vae.image import AutoencoderKL, AutoencoderKLConfig
 from ..vae.two_stage import TwoStageConfig, TwoStageVAE
 from ..vae.windowed import WindowedVAE, WindowedVAEConfig
@@ -39,7 +44,8 @@ class Architecture:
     release: of Open-Sora. part: "denoiser", "image denoiser", "autoencoder" or "text encoder". has, lacks: names of
     weights that only it has, and that it must not have. values: its configuration as far as names and shapes tell.
     buffers: names that published files hold and the model computes itself. rename: older names of its weights to those
-    of today. published: a published configuration under the names of `config`.
+    of today. published: a published configuration under the names of `config`. fixed: what it may say of what the model
+    here has one of.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Architecture:
     buffers: tuple[str, ...] = ()
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     published: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def fits(self, shapes: Shapes) -> bool:
         """Whether weights of these names are of this architecture."""
@@ -61,17 +68,28 @@ class Architecture:
     def configure(self, shapes: Shapes, published: Mapping[str, Any], source: str) -> Any:
         """The configuration: what the published one says, and where it is silent, what the weights tell.
 
-        Raises WeightsError where the weights lack what all of this architecture have.
+        Raises WeightsError where the weights lack what all of this architecture have, or neither tells the number of
+        heads; InvalidInputError for a configuration of another model.
         """
-        known = {field.name for field in fields(self.config)}
-        said = {n: value for n, value in self.published(published).items() if n in known and value is not None}
+        said, values = self.published(published), self._told(shapes, source)
+        fixed(self.name, said, self.fixed)
+        for entry in fields(self.config):
+            if said.get(entry.name) is not None:
+                values[entry.name] = merged(values.get(entry.name), said[entry.name])
+        if values.get("num_heads", 1) is None:
+            raise WeightsError(
+                f"{source}: neither configuration nor weights tell the number of heads of {self.name} with "
+                f"{values['hidden_size']} channels: put the model's config.json with its num_heads beside them"
+            )
+        return self.config(**values)
+
+    def _told(self, shapes: Shapes, source: str) -> Values:
         try:
-            told = self.values(shapes)
+            return self.values(shapes)
         except KeyError as error:
             raise WeightsError(
                 f"{source} looks like {self.name} of {self.release}, but lacks {error.args[0]}; was it cut short?"
             ) from error
-        return self.config(**{**told, **{name: merged(told.get(name), value) for name, value in said.items()}})
 
 
 ARCHITECTURES = (
@@ -102,10 +120,12 @@ ARCHITECTURES = (
     Architecture(
         "AutoencoderKL", "v1.0, v1.1, t2i2v", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.weight",
         vae.image, AutoencoderKLConfig, AutoencoderKL.create, rename=modern_names, published=image_vae,
+        fixed=IMAGE_FIXED,
     ),
     Architecture(
         "AutoencoderKL", "v1.0, v1.1, t2i2v", "autoencoder", "encoder.down.0.block.0.conv1.weight",
         vae.image_ldm, AutoencoderKLConfig, AutoencoderKL.create, rename=ldm_weights, published=image_vae,
+        fixed=IMAGE_FIXED,
     ),
     Architecture(
         "TwoStageVAE", "v1.2", "autoencoder", "temporal_vae.encoder.conv_in.conv.weight",
@@ -117,16 +137,17 @@ ARCHITECTURES = (
     ),
     Architecture(
         "HunyuanVAE", "v2.0", "autoencoder", "encoder.down_blocks.0.resnets.0.conv1.conv.weight",
-        vae.hunyuan, HunyuanVAEConfig, HunyuanVAE.create,
+        vae.hunyuan, HunyuanVAEConfig, HunyuanVAE.create, fixed=HUNYUAN_FIXED,
     ),
     Architecture(
         "T5Encoder", "v1.0 to v2.0", "text encoder", "encoder.block.0.layer.1.DenseReluDense.wi_0.weight",
         text.t5, T5Config, T5Encoder.create, rename=text.t5_weights,
+        fixed=T5_FIXED,
     ),
     Architecture(
         "CLIPText", "v2.0", "text encoder", "text_model.encoder.layers.0.self_attn.q_proj.weight",
         text.clip, CLIPTextConfig, CLIPText.create, rename=text.clip_weights,
-        buffers=("text_model.embeddings.position_ids",), published=clip_text,
+        buffers=("text_model.embeddings.position_ids",), published=clip_text, fixed=CLIP_FIXED,
     ),
 )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..errors import WeightsError
 from .shapes import Shapes, Values, count
 
 XL_HEAD_DIM = 72  # of STDiT-XL, whose v1.0 weights do not tell
@@ -100,10 +99,6 @@ def _normed(shapes: Shapes, hidden: int, head_dim: int) -> Values:
     return {"num_heads": _heads(hidden, head_dim), "qk_norm": "spatial_blocks.0.attn.q_norm.weight" in shapes}
 
 
-def _heads(hidden: int, head_dim: int) -> int:
-    if hidden % head_dim:
-        raise WeightsError(
-            f"the weights do not tell the number of heads: {hidden} channels are no multiple of {head_dim} per head. "
-            "Put the model's config.json with its num_heads beside them"
-        )
-    return hidden // head_dim
+def _heads(hidden: int, head_dim: int) -> int | None:
+    """How many heads; None where the weights do not tell, and the configuration must."""
+    return None if hidden % head_dim else hidden // head_dim

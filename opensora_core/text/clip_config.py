@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from ..checks import whole
 from ..errors import InvalidInputError
 
+FIXED = {"hidden_act": "quick_gelu"}  # of OpenAI's models
+
 
 @dataclass(frozen=True)
 class CLIPTextConfig:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from ..checks import whole
 from ..errors import InvalidInputError
 
+FIXED = {"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": True}  # of T5 v1.1
+
 
 @dataclass(frozen=True)
 class T5Config:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..checks import number, whole
+from ..checks import fixed, number, whole
 from ..errors import InvalidInputError
 from ..module import static
 from ..nn.init import RandomInit
@@ -71,9 +71,7 @@ class HunyuanVAEConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HunyuanVAEConfig:
         """From an official configuration or `to_dict`; a field that is not known is an error, not ignored."""
-        for name, value in FIXED.items():
-            if values.get(name, value) != value:
-                raise InvalidInputError(f"{name}={values[name]!r} is not the autoencoder of v2.0, which has {value!r}")
+        fixed("HunyuanVAE", values, FIXED)
         return from_published(cls, "Hunyuan autoencoder", values, PUBLISHED_ONLY)
 
 

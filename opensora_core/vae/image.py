@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..checks import number, switch, whole
+from ..checks import fixed, number, switch, whole
 from ..derived import rearrange
-from ..errors import InvalidInputError
 from ..module import static
 from ..nn.init import RandomInit
 from ..ops import Array, Ops
@@ -26,9 +25,13 @@ from .stages import Decoder, Downsample, Encoder, Sizes
 SCALE = 0.18215
 """What Open-Sora v1 multiplies latents of its 2D autoencoders by, also those of SDXL's, whose own number is 0.13025."""
 
-PUBLISHED_ONLY = {  # fields of published config.json files that change no number here
-    "scaling_factor", "sample_size", "force_upcast", "down_block_types", "up_block_types", "act_fn", "_class_name",
-    "_diffusers_version", "_name_or_path", "type", "from_pretrained", "subfolder", "local_files_only",
+FIXED = {  # fields of published config.json files that have one value in Open-Sora
+    "act_fn": "silu", "mid_block_add_attention": True, "down_block_types": "DownEncoderBlock2D",
+    "up_block_types": "UpDecoderBlock2D",
+}  # fmt: skip
+PUBLISHED_ONLY = {  # and those that change no number here
+    "scaling_factor", "sample_size", "force_upcast", "_class_name", "_diffusers_version", "_name_or_path", "type",
+    "from_pretrained", "subfolder", "local_files_only", *FIXED,
 }  # fmt: skip
 
 
@@ -74,10 +77,7 @@ class AutoencoderKLConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AutoencoderKLConfig:
         """From a published config.json or `to_dict`; a field that is not known is an error, not ignored."""
-        for name, legal in (("act_fn", "silu"), ("down_block_types", "DownEncoderBlock2D")):
-            given = values.get(name, legal)
-            if any(entry != legal for entry in ([given] if isinstance(given, str) else given)):
-                raise InvalidInputError(f"{name}={given!r} is not the autoencoder of Open-Sora, which has {legal!r}")
+        fixed("AutoencoderKL", values, FIXED)
         return from_published(cls, "AutoencoderKL", values, PUBLISHED_ONLY)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from opensora_core.dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
-from opensora_core.errors import WeightsError
+from opensora_core.errors import InvalidInputError, WeightsError
 from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
 from opensora_core.registry import get_backend
@@ -19,6 +20,8 @@ from opensora_core.releases.loading import Published, load_published
 from opensora_core.serialization.writer import write_safetensors
 from opensora_core.text.clip import CLIPText
 from opensora_core.text.clip_config import CLIPTextConfig
+from opensora_core.text.t5 import T5Encoder
+from opensora_core.text.t5_config import T5Config
 from opensora_core.vae.image import AutoencoderKL, AutoencoderKLConfig, FrameVAE
 from opensora_core.vae.temporal import TemporalVAEConfig
 from opensora_core.vae.two_stage import TwoStageConfig, TwoStageVAE
@@ -102,8 +105,25 @@ def test_clip_is_configured_by_its_text_model(tmp_path: Path) -> None:
     assert (config.hidden_size, config.num_attention_heads, config.eos_token_id) == (64, 2, 7)
     said["text_config_dict"] = {"num_attention_heads": 4}
     assert loaded(tmp_path, own, said).config.num_attention_heads == 4
-    with pytest.raises(WeightsError, match="hidden_act='gelu'"):
-        loaded(tmp_path, own, {"text_config": {"hidden_act": "gelu"}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "said"),
+    [
+        (CLIPText, CLIPTextConfig(50, 64, 64, 1, 1), {"text_config": {"hidden_act": "gelu"}}),
+        (T5Encoder, T5Config(60, 8, 4, 16, 1, 2), {"feed_forward_proj": "gated-silu"}),
+        (AutoencoderKL, IMAGES, {"act_fn": "relu"}),
+        (AutoencoderKL, IMAGES, {"mid_block_add_attention": False}),
+        (AutoencoderKL, IMAGES, {"down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]}),
+    ],
+)
+def test_a_configuration_of_another_computation_is_refused(
+    kind: Any, config: Any, said: dict[str, Any], tmp_path: Path
+) -> None:
+    own = weights(kind, config)
+    name, value = next(iter(said.get("text_config", said).items()))
+    with pytest.raises(InvalidInputError, match=re.escape(f"{name}={value!r} is not the {kind.__name__} of Open-Sora")):
+        loaded(tmp_path, own, said)
 
 
 def test_the_autoencoder_of_v1_3_is_configured_by_encoder_and_decoder(tmp_path: Path) -> None:

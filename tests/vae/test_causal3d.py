@@ -38,7 +38,7 @@ def test_the_official_configuration_is_read_and_another_network_refused() -> Non
     official: dict[str, Any] = {"type": "hunyuan_vae", "from_pretrained": "x", "use_spatial_tiling": True}
     assert HunyuanVAEConfig.from_dict({**official, "time_compression_ratio": 4, "dropout": 0.0}) == HunyuanVAEConfig()
     assert HunyuanVAEConfig.from_dict(json.loads(json.dumps(HUNYUAN.to_dict()))) == HUNYUAN
-    with pytest.raises(InvalidInputError, match=r"time_compression_ratio=8 is not the autoencoder of v2.0.*has 4"):
+    with pytest.raises(InvalidInputError, match=r"time_compression_ratio=8 is not the HunyuanVAE of Open-Sora.*has 4"):
         HunyuanVAEConfig.from_dict({"time_compression_ratio": 8})
     with pytest.raises(InvalidInputError, match="must be 4 widths"):
         replace(HUNYUAN, block_out_channels=(4, 4))

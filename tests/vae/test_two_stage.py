@@ -60,7 +60,7 @@ def test_the_published_config_file_is_read_and_an_unknown_field_refused() -> Non
     assert TwoStageConfig.from_dict(json.loads(json.dumps(TWO_STAGE.to_dict()))) == TWO_STAGE
     with pytest.raises(InvalidInputError, match=r"unknown v1.2 autoencoder fields \['micro_frames'\]"):
         TwoStageConfig.from_dict({**published, "micro_frames": 3})
-    with pytest.raises(InvalidInputError, match="act_fn='relu' is not the autoencoder of Open-Sora"):
+    with pytest.raises(InvalidInputError, match="act_fn='relu' is not the AutoencoderKL of Open-Sora"):
         AutoencoderKLConfig.from_dict({"act_fn": "relu"})
 
 
