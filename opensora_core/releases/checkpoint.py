@@ -6,6 +6,7 @@ v1.3), shards with an index, and the names of diffusers (`diffusion_pytorch_mode
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 from ..errors import InvalidInputError
 from ..serialization.jsonfile import read_object
 from ..serialization.reader import open_safetensors
-from ..serialization.shards import has_index, read_shards
+from ..serialization.shards import read_shards
 from ..serialization.single import CONFIG_BYTES
 from .shapes import Shapes
 from .unpickling import PICKLES, unpickled
 
 STEMS = ("model", "diffusion_pytorch_model")
-PREFIXES = ("module.", "ema.", "_orig_mod.")  # of wrappers that were saved with what they wrapped
+WHOLE, INDEX = ".safetensors", ".safetensors.index.json"
+PREFIXES = ("module.", "ema.", "model.", "_orig_mod.")  # of wrappers that were saved with what they wrapped
 
 
 @dataclass(frozen=True)
@@ -41,18 +43,17 @@ class Checkpoint:
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a safetensors file, or a folder with one model in it.
+    """Open a safetensors file, the index of one in shards, or a folder with one model in it.
 
+    `config.json` belongs to the only model of its folder, and among several to the one with a name of `STEMS`.
     Raises InvalidInputError where there is none, several, or an old pickle (which is converted first), FileFormatError
     for a damaged one.
     """
     path = Path(path)
-    if not path.is_dir():
-        _refuse_pickle(path)
-        return Checkpoint(str(path), _plain_names(dict(open_safetensors(path))), {})
-    config = path / "config.json"
-    published = read_object(config, CONFIG_BYTES) if config.exists() else {}
-    return Checkpoint(str(path), _plain_names(_tensors(path)), published)
+    _refuse_pickle(path)
+    file = _only_model(path) if path.is_dir() else path
+    tensors = read_shards(file.parent, stem_of(file)) if file.name.endswith(INDEX) else dict(open_safetensors(file))
+    return Checkpoint(str(path), plain_names(tensors), _config_of(file))
 
 
 @contextmanager
@@ -66,11 +67,22 @@ def opened(source: str | Path) -> Iterator[Checkpoint]:
         yield open_checkpoint(file)
 
 
-def _tensors(folder: Path) -> dict[str, NDArray[Any]]:
-    for stem in STEMS:
-        if has_index(folder, stem):
-            return read_shards(folder, stem)
-    found = sorted(folder.glob("*.safetensors"))
+def models_in(folder: Path) -> list[Path]:
+    """The models of a folder, not of those below: a safetensors file each, or the index of one in shards."""
+    indexes = sorted(folder.glob(f"*{INDEX}"))
+    files = sorted(folder.glob(f"*{WHOLE}"))
+    stems = [re.escape(stem_of(index)) for index in indexes]
+    in_shards = re.compile(rf"({'|'.join(stems)})(-[0-9]+-of-[0-9]+)?\.safetensors")
+    return sorted([*indexes, *(file for file in files if not (stems and in_shards.fullmatch(file.name)))])
+
+
+def stem_of(model: Path) -> str:
+    """The name of a model's file or index without what stands for its kind."""
+    return model.name.removesuffix(INDEX).removesuffix(WHOLE)
+
+
+def _only_model(folder: Path) -> Path:
+    found = models_in(folder)
     for pickle in [] if found else sorted(file for file in folder.iterdir() if file.suffix in PICKLES):
         _refuse_pickle(pickle)
     if len(found) != 1:
@@ -78,7 +90,14 @@ def _tensors(folder: Path) -> dict[str, NDArray[Any]]:
         raise InvalidInputError(
             f"{folder} should hold one model as .safetensors; it holds {names}. Name the file that is meant"
         )
-    return dict(open_safetensors(found[0]))
+    return found[0]
+
+
+def _config_of(model: Path) -> dict[str, Any]:
+    config = model.parent / "config.json"
+    if not config.exists() or not (stem_of(model) in STEMS or len(models_in(model.parent)) == 1):
+        return {}
+    return read_object(config, CONFIG_BYTES)
 
 
 def _refuse_pickle(path: Path) -> None:
@@ -89,9 +108,9 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
-def _plain_names(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Names without a prefix that all of them have."""
+def plain_names(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Names without the prefixes that all of them have."""
     for prefix in PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
-            return {name.removeprefix(prefix): array for name, array in tensors.items()}
+            return plain_names({name.removeprefix(prefix): array for name, array in tensors.items()})
     return tensors

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InvalidInputError, WeightsError
 from ..serialization.inventory import inventory
 from .architectures import Architecture, recognise
-from .checkpoint import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint, models_in, open_checkpoint
 from .loading import fit_published
 
 DEPTH = 3  # folders below the one that was named: text encoders lie in ORGANISATION/MODEL
@@ -23,6 +23,11 @@ class Part:
     path: Path
     architecture: Architecture
     checkpoint: Checkpoint
+
+    @property
+    def file(self) -> Path:
+        """Its weights or their index: the same for the same model, by whatever path it was found."""
+        return (models_in(self.path)[0] if self.path.is_dir() else self.path).resolve()
 
     @property
     def configuration(self) -> Any:
@@ -61,10 +66,9 @@ def find_parts(path: str | Path) -> list[Part]:
 
 
 def _search(folder: Path, depth: int) -> Iterator[Part]:
-    """One model in shards or with a configuration, or else every file by itself; then the folders below."""
-    files = sorted(folder.glob("*.safetensors"))
-    whole = [folder] if len(files) == 1 or any(folder.glob("*.safetensors.index.json")) else files
-    for candidate in whole:
+    """The folder itself where it holds one model, or else each of its models; then the folders below."""
+    models = models_in(folder)
+    for candidate in [folder] if len(models) == 1 else models:
         try:
             yield _part(candidate, open_checkpoint(candidate))
         except WeightsError:

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub, by ORGANISATION/NAME."""
+"""Models of the Hugging Face hub, by ORGANISATION/NAME or ORGANISATION/NAME/FILE."""
 
 from __future__ import annotations
 
@@ -7,29 +7,43 @@ from pathlib import Path
 
 from ..errors import InvalidInputError, MissingDependencyError
 
-FILES = ("*.json", "*.safetensors", "*.model")  # no pickles, no code
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+FILES = ("*.json", "*.safetensors", "*.model", "*merges.txt")  # no pickles, no code
+_NAME = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)((?:/[A-Za-z0-9][\w.-]*)*)")
 
 
 def local(source: str | Path) -> Path:
     """A path on this machine: the source itself, or where its files of the hub lie, downloaded if need be.
 
+    Of a repository its configurations, safetensors and tokenizers; of a file or folder in it that one and all JSON.
     Raises MissingDependencyError without huggingface_hub, InvalidInputError where the hub cannot be reached and nothing
     was downloaded before, or has no such model.
     """
     path = Path(source)
-    if path.exists() or not _NAME.fullmatch(str(source)):
+    name = _NAME.fullmatch(str(source))
+    if path.exists() or name is None:
         return path
+    repository, inside = name[1], name[2].removeprefix("/")
+    wanted = [inside, *(f"{inside}/{pattern}" for pattern in FILES), "*.json"] if inside else list(FILES)
+    found = _downloaded(repository, wanted) / inside
+    if not found.exists():
+        raise InvalidInputError(
+            f"{source} is not a path here, and {repository} of the Hugging Face hub has no {inside}"
+        )
+    return found
+
+
+def _downloaded(repository: str, wanted: list[str]) -> Path:
+    """Where the files of a repository lie that fit a pattern."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingDependencyError(
-            f"{source} is not a path here; to get it from the Hugging Face hub: pip install 'opensora-core[hub]'",
+            f"{repository} is not a path here; to get it from the Hugging Face hub: pip install 'opensora-core[hub]'",
             name="huggingface_hub",
         ) from error
     try:
-        return Path(snapshot_download(str(source), allow_patterns=list(FILES)))
+        return Path(snapshot_download(repository, allow_patterns=wanted))
     except Exception as error:  # of the network, of the hub, or of a name
         raise InvalidInputError(
-            f"{source} is not a path here, and not to be had from the Hugging Face hub: {error!s:.300}"
+            f"{repository} is not a path here, and not to be had from the Hugging Face hub: {error!s:.300}"
         ) from error

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from opensora_core.dit.mmdit import MMDiT
+from opensora_core.dit.mmdit_config import MMDiTConfig
 from opensora_core.errors import InvalidInputError
 from opensora_core.media.video import Video
+from opensora_core.nn.init import RandomInit
 from opensora_core.pipelines.opensora import OpenSora
+from opensora_core.pipelines.published.components import ReleaseFiles
 from opensora_core.pipelines.published.model import PublishedOpenSora
 from opensora_core.serialization.reader import read_safetensors
-from tests.pipelines.tiny_published import SMALL, TEXT, published, write_models
+from opensora_core.serialization.writer import write_safetensors
+from tests.pipelines.tiny_published import SMALL, TEXT, alive, published, write_models
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +107,44 @@ def test_from_pretrained_tells_published_weights_from_our_own(folder: Path) -> N
         OpenSora.from_pretrained(None, folder / "vae")
 
 
+@pytest.fixture
+def repository(folder: Path, tmp_path: Path) -> Path:
+    """v2.0 as its repository has it: two denoisers, the autoencoder of one of them, text encoders in folders below."""
+    copy = shutil.copyfile
+    copy(folder / "v2.0" / "model.safetensors", tmp_path / "Open_Sora_v2.safetensors")
+    copy(folder / "vae-v2.0" / "model.safetensors", tmp_path / "hunyuan_vae.safetensors")
+    sizes = MMDiTConfig(128, 64, 8, 32, 2.0, 1, 1, 1, axes_dim=(4, 14, 14), patch_size=1)
+    write_safetensors(tmp_path / "Open_Sora_v2_Video_DC_AE.safetensors", alive(MMDiT.create(sizes, RandomInit(0))))
+    shutil.copytree(folder / "t5", tmp_path / "google" / "t5-v1_1-xxl")
+    shutil.copytree(folder / "clip", tmp_path / "openai" / "clip-vit-large-patch14")
+    return tmp_path
+
+
+def test_the_denoiser_meant_is_found_beside_others(repository: Path, folder: Path) -> None:
+    one, other = (repository / f"Open_Sora_v2{end}.safetensors" for end in ("", "_Video_DC_AE"))
+    files = ReleaseFiles([repository])
+    assert (files.denoiser.path, len(files.parts)) == (one, 4)
+    assert ReleaseFiles([repository, one, one.parent / "hunyuan_vae.safetensors"]).denoiser.path == one
+    assert ReleaseFiles([other, repository]).denoiser.path == other, "its own path was given"
+    given = ReleaseFiles([folder / "v1.2", repository, folder / "vae-v2.0"])
+    assert (given.denoiser.path, given.find("HunyuanVAE").path) == (folder / "v1.2", folder / "vae-v2.0")
+    with pytest.raises(InvalidInputError, match=r"2 models are denoiser: .* name the one"):
+        ReleaseFiles([folder / "v1.1", folder / "v1.2"])
+
+
 def test_a_name_of_the_hub_is_where_its_files_lie(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def download(name: str, **how: object) -> str:
-        asked.append(name)
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns[0]))
         return str(folder / "v1.2")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    model = OpenSora.from_pretrained("hpcai-tech/OpenSora-STDiT-v3", backend="numpy")
-    assert (asked, model.metadata["release"]) == (["hpcai-tech/OpenSora-STDiT-v3"], "v1.2")
+    for name in ("hpcai-tech/OpenSora-STDiT-v3", "hpcai-tech/OpenSora-STDiT-v3/model.safetensors"):
+        assert OpenSora.from_pretrained(name, backend="numpy").metadata["release"] == "v1.2"
+    assert asked == [("hpcai-tech/OpenSora-STDiT-v3", "*.json"), ("hpcai-tech/OpenSora-STDiT-v3", "model.safetensors")]
+    with pytest.raises(InvalidInputError, match=r"hpcai-tech/OpenSora of the Hugging Face hub has no x\.safetensors"):
+        OpenSora.from_pretrained("hpcai-tech/OpenSora/x.safetensors")
 
     def offline(name: str, **how: object) -> str:
         raise OSError("no network")

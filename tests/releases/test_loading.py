@@ -18,6 +18,7 @@ from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
 from opensora_core.registry import get_backend
 from opensora_core.releases.checkpoint import open_checkpoint
+from opensora_core.releases.discovery import find_parts
 from opensora_core.releases.loading import load_published
 from opensora_core.serialization.writer import write_safetensors
 
@@ -93,9 +94,38 @@ def test_the_null_caption_is_cut_or_its_last_token_repeated(length: int, tmp_pat
     np.testing.assert_array_equal(model.y_embedder.y_embedding, expected)
 
 
-def test_a_prefix_of_all_names_is_no_part_of_them(tmp_path: Path) -> None:
-    write_safetensors(tmp_path / "a.safetensors", {f"module.{name}": array for name, array in weights("v1.2").items()})
+@pytest.mark.parametrize("prefix", ["module.", "model.", "ema.module."])
+def test_prefixes_of_all_names_are_no_part_of_them(prefix: str, tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "a.safetensors", {f"{prefix}{name}": array for name, array in weights("v1.2").items()})
     assert load_published(tmp_path / "a.safetensors", OPS).architecture.release == "v1.2"
+
+
+@pytest.mark.parametrize("name", [".", "STDiT.safetensors"])
+def test_the_number_of_heads_may_be_told_by_the_configuration_alone(name: str, tmp_path: Path) -> None:
+    own = state_dict(STDiT.create(STDiTConfig(**TINY), RandomInit(3)))
+    write_safetensors(tmp_path / "STDiT.safetensors", own)
+    with pytest.raises(WeightsError, match=r"number of heads of STDiT with 24 channels: put .* num_heads beside them"):
+        load_published(tmp_path / name, OPS)
+    (tmp_path / "config.json").write_text(json.dumps({"num_heads": 2}))
+    assert load_published(tmp_path / name, OPS).config.num_heads == 2
+
+
+def test_shards_lie_beside_other_models(tmp_path: Path) -> None:
+    own = {release: weights(release) for release in ("v1.1", "v1.2")}
+    names = list(own["v1.1"])
+    files = {f"weights-0000{i + 1}-of-00002.safetensors": names[i::2] for i in range(2)}
+    for file, part in files.items():
+        write_safetensors(tmp_path / file, {name: own["v1.1"][name] for name in part})
+    index = {"weight_map": {name: file for file, part in files.items() for name in part}}
+    (tmp_path / "weights.safetensors.index.json").write_text(json.dumps(index))
+    assert load_published(tmp_path, OPS).architecture.release == "v1.1"
+    write_safetensors(tmp_path / "other.safetensors", own["v1.2"])
+    assert [part.architecture.release for part in find_parts(tmp_path)] == ["v1.2", "v1.1"], "in order"
+    with pytest.raises(InvalidInputError, match=r"holds other.safetensors, weights.safetensors.index.json. Name the"):
+        load_published(tmp_path, OPS)
+    (tmp_path / "config.json").write_text(json.dumps({"num_heads": 4}))
+    for path in ("other.safetensors", "weights.safetensors.index.json"):
+        assert load_published(tmp_path / path, OPS).config.num_heads == 2, "of which model it is was not said"
 
 
 def test_weights_are_cast_on_their_way(tmp_path: Path) -> None:

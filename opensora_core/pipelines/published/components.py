@@ -21,18 +21,22 @@ from ...vae.image import AutoencoderKL, FrameVAE
 class ReleaseFiles:
     """Where the models of a release are; nothing of them is in memory.
 
-    paths: files and folders that are searched; the first denoiser that is found says which release it is.
+    paths: files and folders that are searched; the denoiser that is found says which release it is. Of several models
+    of one kind the one counts whose own path was given.
     Raises InvalidInputError where there is no denoiser, or several of one kind of model.
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
         self.searched = ", ".join(str(path) for path in paths)
-        self.parts = [part for path in paths for part in find_parts(path)]
-        denoiser = self._only("denoiser", None)
+        found = [(part, part.path == Path(path)) for path in paths for part in find_parts(path)]
+        self._named = {part.file for part, named in found if named}
+        self.parts = list({part.file: part for part, _ in reversed(found)}.values())[::-1]
+        denoiser = self.find("denoiser")
         if denoiser is None:
-            found = ", ".join(f"{p.architecture.name} ({p.path})" for p in self.parts)
-            raise InvalidInputError(f"no denoiser was found in {self.searched}, only {found}")
+            others = ", ".join(f"{p.architecture.name} ({p.path})" for p in self.parts)
+            raise InvalidInputError(f"no denoiser was found in {self.searched}, only {others}")
         self.denoiser = denoiser
+        self.parts = [part for part in self.parts if part is denoiser or part.architecture.part != "denoiser"]
         self.release: Release = RELEASES[denoiser.architecture.release]
 
     @property
@@ -66,7 +70,7 @@ class ReleaseFiles:
         return self._needed("autoencoder", "AutoencoderKL", "t2i2v")
 
     def _needed(self, kind: str, name: str, what: str = "") -> Part:
-        part = self._only(kind, name)
+        part = self.find(name)
         if part is None:
             raise InvalidInputError(
                 f"{what or f'Open-Sora {self.release.name}'} needs the {kind} {name}, which is not in {self.searched}: "
@@ -74,14 +78,21 @@ class ReleaseFiles:
             )
         return part
 
-    def _only(self, kind: str, name: str | None) -> Part | None:
-        found = [p for p in self.parts if p.architecture.part == kind and name in (None, p.architecture.name)]
+    def find(self, kind: str) -> Part | None:
+        """The model of an architecture or of a part, such as "denoiser"; InvalidInputError for several."""
+        found = [part for part in self.parts if kind in (part.architecture.part, part.architecture.name)]
+        if len(found) > 1:
+            found = [part for part in found if part.file in self._named] or _usable(found)
         if len(found) > 1:
             raise InvalidInputError(
-                f"{len(found)} models are {name or kind}: {', '.join(str(p.path) for p in found)}; "
-                "name the one that is meant"
+                f"{len(found)} models are {kind}: {', '.join(str(p.path) for p in found)}; name the one that is meant"
             )
         return found[0] if found else None
+
+
+def _usable(found: list[Part]) -> list[Part]:
+    """All but the denoiser with patches of 1 beside that of v2.0, whose latents no autoencoder here decodes."""
+    return [p for p in found if getattr(p.configuration, "patch_size", None) != 1] or found
 
 
 @contextmanager

@@ -164,9 +164,9 @@ class GenerationPlan:
 
     def _shell(self, kind: str) -> tuple[Any, Any]:
         """Configuration and weightless model: of the files where they have it, else of the published size."""
-        for part in self.files.parts if self.files else []:
-            if kind in (part.architecture.part, part.architecture.name):
-                return fit_published(part.architecture, part.checkpoint)[:2]
+        part = self.files.find(kind) if self.files else None
+        if part is not None:
+            return fit_published(part.architecture, part.checkpoint)[:2]
         architecture = next(a for a in ARCHITECTURES if kind == a.name or self._is(a, kind))
         config = architecture.config()
         return config, architecture.create(config, ShapeInit())
