@@ -13,10 +13,11 @@ from opensora_core.module import rebuild, state_dict
 from opensora_core.nn.attention import Rope
 from opensora_core.nn.init import ShapeInit
 from opensora_core.ops import Array, Ops
+from opensora_core.registry import get_backend
 
 from . import parts
 from .case import Case, Data, HostArray
-from .stand_ins import program_cost, shapes_only
+from .stand_ins import program_cost
 from .suite_block import weight
 
 V2 = MMDiTConfig()
@@ -41,7 +42,9 @@ def _case(name: str, heads: int, L: int, grid: tuple[int, int, int], single: boo
     block: Any = (SingleBlock if single else DoubleBlock).create(ShapeInit(), config)
     program = _Program(block, config, L)
     weights = {name: weight(leaf) for name, leaf in state_dict(block).items()}
-    rope: tuple[HostArray, ...] = tuple(joint_rope(shapes_only(), L, grid, config.axes_dim, config.theta))
+    rope: tuple[HostArray, ...] = tuple(
+        joint_rope(get_backend("numpy", device="cpu"), L, grid, config.axes_dim, config.theta)
+    )
     arguments = (weights, Data((1, L + N, C)), Data((1, C)), *rope)
     shape = {"N": N, "L": L, "H": heads if heads == V2.num_heads else f"{heads} of {V2.num_heads}", "D": C // heads}
     title, cost, logits = "single" if single else "double", program_cost(program), heads * (L + N) ** 2
