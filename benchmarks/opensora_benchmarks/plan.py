@@ -1,0 +1,129 @@
+"""Memory of whole processes beside what `opensora plan` foretells, for models from tiny to XL/2. About three minutes.
+
+python -m opensora_benchmarks.plan [--threads 1] [--only STAGE] [--json FILE]
+
+Every stage runs in a process of its own, as in a generation: models from their files, two steps of the sampler.
+Measured is the most that the process takes at a time, mapped files included (Linux only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opensora_core.pipelines.published.coding import decode, encode
+from opensora_core.pipelines.published.components import ReleaseFiles, on_backend, without_weights
+from opensora_core.pipelines.published.planning import STEPS, GenerationPlan
+from opensora_core.registry import get_backend
+from opensora_core.releases.task import Text
+from opensora_core.releases.text_models import open_t5
+from opensora_core.vae.pixels import to_frames
+
+from .machine import describe_machine, ran_again
+from .memory import peak_so_far
+from .plan_cases import CASES, PlanCase
+
+Row = dict[str, Any]
+
+
+def foretold(case: PlanCase, paths: Sequence[str]) -> Row:
+    """Bytes of the stage by their parts."""
+    plan = GenerationPlan(ReleaseFiles(paths), case.backend, case.dtype, **case.size)
+    stage = next(stage for stage in plan.stages() if stage.name == case.stage)
+    parts = {name: getattr(stage, name) for name in ("weights", "activations", "process")}
+    return {**parts, "planned_bytes": stage.peak}
+
+
+def measured(case: PlanCase, paths: Sequence[str]) -> int | None:
+    """Run the stage in this process, whose memory is asked for afterwards."""
+    import av  # noqa: F401 - as every generation does
+    import sentencepiece  # noqa: F401
+    import tokenizers  # noqa: F401
+
+    ops, files = get_backend(case.backend, dtype=case.dtype), ReleaseFiles(paths)
+    {"text encoder": _text, "denoiser": _denoise}.get(case.stage, _code)(case, ops, files)
+    return peak_so_far()
+
+
+def _text(case: PlanCase, ops: Any, files: ReleaseFiles) -> None:
+    ids = np.arange(case.denoiser.model_max_length)[None]
+    open_t5(files.t5.path)(ops, ids, ids < 40)
+
+
+def _denoise(case: PlanCase, ops: Any, files: ReleaseFiles) -> None:
+    plan = GenerationPlan(files, case.backend, case.dtype, **case.size)
+    latents = (4, -(-case.num_frames * 5 // 17), case.height // 8, case.width // 8)
+    shape = (1, case.denoiser.model_max_length, case.denoiser.caption_channels)
+    text = Text(np.zeros(shape, np.float32), np.ones(shape[:2], bool))
+    with on_backend(files.denoiser, ops) as model:
+        for _ in islice(files.release.sample(ops, model, plan.request.task(latents, plan.clip), text, None), STEPS):
+            pass
+
+
+def _code(case: PlanCase, ops: Any, files: ReleaseFiles) -> None:
+    shape = without_weights(files.autoencoder).latent_shape(case.num_frames, case.height, case.width)
+    with on_backend(files.autoencoder, ops, ops.wide_dtype) as vae:
+        if case.stage == "autoencoder":
+            to_frames(decode(ops, vae, np.zeros((1, *shape), np.float32), case.num_frames))
+        else:
+            video = np.zeros((1, 3, case.given_frames, case.height, case.width), np.float32)
+            encode(ops, vae, video, 0, "given")
+
+
+def rows(only: str = "") -> Iterator[Row]:
+    """One a case whose stage begins with `only`, each as soon as it is measured."""
+    for case in (case for case in CASES if case.stage.startswith(only)):
+        about = {"model": case.name, "stage": case.stage, "backend": case.backend, "dtype": case.dtype, **case.size}
+        with tempfile.TemporaryDirectory(prefix="opensora-plan-") as folder:
+            paths = list(case.write(Path(folder)))
+            planned = foretold(case, paths)
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                whole = process.submit(measured, case, paths).result()
+        share = None if whole is None else round(planned["planned_bytes"] / whole, 3)
+        yield {**about, **planned, "process_bytes": whole, "planned_share": share}
+
+
+def describe(row: Row) -> str:
+    """One line."""
+    size = f"{row['num_frames']:3} of {row['width']}x{row['height']}"
+    taken = "unknown" if row["process_bytes"] is None else f"{row['process_bytes'] / 1e6:.0f} MB"
+    where = f"{row['stage']:12} {row['model']:30} {size:14} {row['backend']} {row['dtype']}"
+    return f"{where:78} foretold {row['planned_bytes'] / 1e6:6.0f} MB, taken {taken}: {row['planned_share']}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a line a case, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description="Measure how far processes are from what `opensora plan` foretells.")
+    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
+    parser.add_argument("--only", default="", help="stages whose name begins so (default: all)")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    options = parser.parse_args(arguments)
+    if options.threads < 1:
+        parser.error("--threads must be at least 1")
+    if ran_again("opensora_benchmarks.plan", options.threads, arguments):
+        return
+    found = []
+    for row in rows(options.only):
+        print(describe(row))
+        sys.stdout.flush()
+        found.append(row)
+    if options.json:
+        from opensora_core.serialization.atomic import atomic_file
+
+        about = {"benchmark": "plan", "threads": options.threads, "machine": describe_machine(["numpy", "torch"])}
+        with atomic_file(options.json) as temporary:
+            temporary.write_text(json.dumps({**about, "rows": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
