@@ -9,6 +9,7 @@ the published autoencoders. Memory is by how much the process grows at most (on 
 from __future__ import annotations
 
 import functools
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ def measure(case: Case, backend: str, repeat: int, threads: int) -> dict[str, An
     if case.exact and not max(apart.values()) < SAME:
         raise SystemExit(f"decoded in parts, frames are {max(apart.values()):.1e} apart: nothing to time")
     calls = {name: functools.partial(vae.decode, ops, latents) for name, vae in ways.items()}
-    peaks = {name: _megabytes(call) for name, call in calls.items()}
+    peaks = {name: statistics.median(_megabytes(call) for _ in range(repeat)) for name, call in calls.items()}
     seconds = turns(calls, repeat, clock_of(threads))
     parts = {
         name: {
