@@ -14,6 +14,9 @@ from typing import NamedTuple
 from ..checks import whole
 from ..ops import Array, Ops
 
+FIRST = 0.1
+"""Share of the steps that are all computed, at the beginning, where it is settled what the video shows."""
+
 
 class _Kept(NamedTuple):
     step: int
@@ -24,9 +27,9 @@ class _Kept(NamedTuple):
 class StepCache:
     """The residual of the blocks, over the steps of one sampler after another.
 
-    every: the steps 0, every, 2·every, ... and the last one are computed; 1 computes all. num_steps: of the sampler,
-    each of which asks the denoiser once; then the next sampler begins with nothing kept. A step whose batch, size or
-    given frames are not those of the step before is computed too.
+    every: the steps 0, every, 2·every, ..., the first tenth and the last one are computed; 1 computes all. num_steps:
+    of the sampler, each of which asks the denoiser once; then the next sampler begins with nothing kept. A step whose
+    batch, size or given frames are not those of the step before is computed too.
     Raises InvalidInputError unless both are whole numbers of at least 1.
     """
 
@@ -48,8 +51,8 @@ class StepCache:
         if step == 0 or layout != self._layout:
             self._kept, self._layout = None, layout
         self._next = (step + 1) % self.num_steps
-        kept = self._kept
-        if kept is not None and step % self.every and self._next:
+        kept, due = self._kept, step % self.every == 0 or step < FIRST * self.num_steps or self._next == 0
+        if kept is not None and not due:
             self.reused += 1
             return x + (kept.residual if kept.slope is None else kept.residual + kept.slope * (step - kept.step))
         out = blocks(x)

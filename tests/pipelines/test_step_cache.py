@@ -83,10 +83,10 @@ def test_given_frames_stay():
 
 def test_the_embedded_model_comes_nearer_than_with_as_many_steps_fewer():
     model = OpenSora.from_pretrained(backend="torch", device="cpu")
-    options = {"seed": 1, "num_frames": 5}
+    options = {"seed": 1, "num_frames": 9}
     exact, cached, fewer = (
         latents(model, PROMPT, **options, **more)
-        for more in ({}, {"step_cache": 3}, {"num_inference_steps": 12})  # 12 computed steps in both
+        for more in ({}, {"step_cache": 2}, {"num_inference_steps": 18})  # 18 computed steps in both
     )
     assert distance(cached, exact) < 0.05
     assert distance(cached, exact) < distance(fewer, exact) / 1.5
