@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -15,6 +15,7 @@ from opensora_core.testing.running import invoke
 
 from .case import Case
 from .library import Library, library, library_of
+from .versions import VERSIONS
 
 PROGRAM = "program"  # under which `invoke` calls a function of ops
 
@@ -61,6 +62,14 @@ def missing_rival(name: str, device: str | None) -> str | None:
     return "it is timed on the CPU only" if name in ON_CPU and on_gpu else None
 
 
+def missing_version(name: str, device: str | None) -> str | None:
+    """Why a version of one of our kernels cannot be used here; None when it can."""
+    package, _ = VERSIONS[name]
+    if find_spec(package) is None:
+        return f"the package {package!r} is not installed"
+    return "it is timed on the CPU only" if (device or "cpu").startswith("cuda") else None
+
+
 def available(device: str | None, quick: bool = False) -> list[str]:
     """Names of everything that can be used on a device."""
     on_gpu = (device or "cpu").startswith("cuda")
@@ -89,10 +98,12 @@ def open_provider(name: str, device: str | None, dtype: str, arrays: str) -> Pro
     """A rival by name, a function by "module:function" that takes arrays of the library `arrays`, or a backend."""
     if name in RIVALS:
         return _open_rival(name, device)
+    if name in VERSIONS:
+        return _open_version(name, device)
     if ":" not in name:
         if name in backends():
             return open_backend(name, device, dtype)
-        known = ", ".join([*backends(), *RIVALS])
+        known = ", ".join([*backends(), *RIVALS, *VERSIONS])
         raise InvalidInputError(f"there is no provider {name!r}; known: {known}, or 'module:function'")
     found = _load(name)
     if isinstance(found, type):
@@ -116,13 +127,23 @@ def _open_rival(name: str, device: str | None) -> Provider:
         raise MissingDependencyError(f"provider {name!r}: {reason}", name=package)
     module, _, table = target.partition(":")
     functions = getattr(importlib.import_module(f".{module}", __package__), table)
+    return _of_functions(name, functions, library(arrays, device))
 
+
+def _open_version(name: str, device: str | None) -> Provider:
+    package, functions = VERSIONS[name]
+    if reason := missing_version(name, device):
+        raise MissingDependencyError(f"provider {name!r}: {reason}", name=package)
+    return _of_functions(name, functions, library("numpy"))
+
+
+def _of_functions(name: str, functions: Mapping[str, Callable[..., Any]], arrays: Library) -> Provider:
     def function(case: Case) -> Callable[..., Any]:
         if case.op not in functions:
             raise UnsupportedError(f"it has no {case.op}")
-        return functions[case.op]  # type: ignore[no-any-return]
+        return functions[case.op]
 
-    return Provider(name, library(arrays, device), function)
+    return Provider(name, arrays, function)
 
 
 def _load(target: str) -> Any:

@@ -36,10 +36,17 @@ def list_cases(screen: Screen, pattern: Annotated[str, PATTERN] = "*") -> None:
     rows += [(c.id, c.suite, " ".join(f"{k}={v}" for k, v in c.shape.items()), "yes" if c.quick else "") for c in cases]
     here = providers.available(None)
     away = {name: providers.missing_rival(name, None) for name in providers.RIVALS if name not in here}
+    versions = [name for name in providers.VERSIONS if providers.missing_version(name, None) is None]
+    away |= {name: providers.missing_version(name, None) for name in providers.VERSIONS if name not in versions}
     document = {"cases": [{"id": c.id, "suite": c.suite, "shape": c.shape, "quick": c.quick} for c in cases]}
     absent = [f"not here: {name}, {reason}" for name, reason in away.items()]
     screen.result(
-        {**document, "providers": here, "absent": away}, *columns(rows), "", f"providers: {', '.join(here)}", *absent
+        {**document, "providers": here, "versions": versions, "absent": away},
+        *columns(rows),
+        "",
+        f"providers: {', '.join(here)}",
+        f"versions of our kernels: {', '.join(versions)}",
+        *absent,
     )
 
 
