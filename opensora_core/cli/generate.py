@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .options import AnyModelOptions, Argument, Option, SamplingOptions, SavingOptions, SizeOptions
-from .published_options import NamedSize, ReferenceOptions, ScoreOptions
+from .published_options import NamedSize, ReferenceOptions, SamplerOptions, ScoreOptions
 from .saving import check_paths, plan, refuse_same
 from .screen import Screen
 from .threads import limit_threads
@@ -15,6 +15,8 @@ from .threads import limit_threads
 if TYPE_CHECKING:
     from ..pipelines.video_model import VideoModel
 
+GIVEN = ("image", "video", "references", "mask_strategy", "cond_type", "condition_frames", "negative_prompt")
+"""Options of a generation that are no numbers or names of its request."""
 Words = Annotated[str, Argument(metavar="PROMPT", help="What happens in the video.")]
 
 
@@ -27,6 +29,7 @@ def generate(
     model: AnyModelOptions,
     named: NamedSize,
     scores: ScoreOptions,
+    how: SamplerOptions,
     given: ReferenceOptions,
 ) -> None:
     """Make a video of what PROMPT says.
@@ -35,7 +38,7 @@ def generate(
     """
     limit_threads(model.model)
     check_paths(saving)
-    own = {**named.settings(), **scores.settings(), **given.settings()}
+    own = {**named.settings(), **scores.settings(), **how.settings(), **given.settings()}
     _make(screen, model, saving, prompt, **size.settings(), **sampling.settings(), **own)
 
 
@@ -48,6 +51,7 @@ def animate(
     model: AnyModelOptions,
     named: NamedSize,
     scores: ScoreOptions,
+    how: SamplerOptions,
     prompt: Words = "",
 ) -> None:
     """Make a video that begins with IMAGE, scaled and cropped to the video's size.
@@ -59,7 +63,7 @@ def animate(
 
     check_paths(saving)
     refuse_same(image, saving)
-    settings = {**size.settings(), **sampling.settings(), **named.settings(), **scores.settings()}
+    settings = {**size.settings(), **sampling.settings(), **named.settings(), **scores.settings(), **how.settings()}
     _make(screen, model, saving, prompt, image=read_image(image), **settings)
 
 
@@ -72,6 +76,7 @@ def extend(
     sampling: SamplingOptions,
     model: AnyModelOptions,
     scores: ScoreOptions,
+    how: SamplerOptions,
     prompt: Words = "",
     num_frames: Annotated[int, Option(min=1, help="How many new frames.", rich_help_panel="Video")] = 16,
     condition_frames: Annotated[
@@ -97,17 +102,20 @@ def extend(
     clip = read_video(video, fps=fps)
     clip = clip.fit(height or clip.height, width or clip.width)
     own = {"height": clip.height, "width": clip.width, "fps": clip.fps, "num_frames": clip.num_frames + num_frames}
-    settings = {**own, **sampling.settings(), **scores.settings(), "condition_frames": condition_frames}
+    settings = {
+        **own,
+        **sampling.settings(),
+        **scores.settings(),
+        **how.settings(),
+        "condition_frames": condition_frames,
+    }
     _make(screen, model, saving, prompt, video=clip, **settings)
 
 
 def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, prompt: str, **settings: Any) -> None:
-    from ..pipelines.request import OPTIONS
-
-    names = (*OPTIONS, *NamedSize.__annotations__, *ScoreOptions.__annotations__)
     start = time.perf_counter()
     model = options.load(screen)
-    request = model.request(**{name: settings[name] for name in names if name in settings})
+    request = model.request(**{name: value for name, value in settings.items() if name not in GIVEN})
     target = plan(saving, request)
     loaded = time.perf_counter()
     video = _generate(screen, model, prompt, {**settings, "seed": request.seed})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from ..errors import InvalidInputError
 from .options import Option
 
 PANEL = "Published weights"
@@ -65,6 +67,45 @@ class ReferenceOptions:
     def settings(self) -> dict[str, Any]:
         """As `PublishedOpenSora.stream` takes them, without those that are not given."""
         return _given(asdict(self))
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """How the release samples, where it is not to be as officially."""
+
+    sampler: Annotated[
+        str | None,
+        Option(help="v1.0, v1.1: iddpm (the default), ddim or dpm-solver++; others: rflow.", rich_help_panel=PANEL),
+    ] = None
+    image_guidance_scale: Annotated[
+        float | None, Option(help="How closely to follow given frames (v1.3, v2.0).", rich_help_panel=PANEL)
+    ] = None
+    sampler_options: Annotated[
+        list[str] | None,
+        Option(
+            "--sampler-option",
+            help="NAME=VALUE of the release's sampler, such as eta=0.5 or use_sdedit=true (repeat).",
+            rich_help_panel=PANEL,
+        ),
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
+        values = asdict(self)
+        return _given(dict(map(_option, values.pop("sampler_options") or [])) | values)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as JSON has it: a number, true, false or null."""
+    name, equals, value = text.partition("=")
+    try:
+        if not equals:
+            raise ValueError
+        return name, json.loads(value)
+    except ValueError:
+        raise InvalidInputError(
+            f"--sampler-option {text!r} must be NAME=VALUE with a number, true, false or null, such as eta=0.5"
+        ) from None
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

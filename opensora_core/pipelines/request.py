@@ -10,6 +10,7 @@ from typing import Any
 from ..checks import number, whole
 from ..dit.step_cache import StepCache
 from ..errors import InvalidInputError, LimitError
+from ..releases.sampler import FLOW_SAMPLERS, check_sampler
 from .config import NUMBERS, WHOLE, OpenSoraConfig
 
 SMALL_THINGS = 2**18  # bytes of a generation that do not grow with its size
@@ -37,8 +38,10 @@ class Request:
         """Fill what was not asked (None) from the model's configuration and check every name and value.
 
         A missing seed is drawn from the operating system; it is found on the result. Raises InvalidInputError with the
-        legal range.
+        legal range. sampler: "rflow", the only one there is.
         """
+        if (sampler := asked.pop("sampler", None)) is not None:
+            check_sampler(sampler, FLOW_SAMPLERS)
         if unknown := sorted(set(asked) - set(OPTIONS)):
             raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(OPTIONS)}")
         numeric = ("num_frames", "height", "width", "num_inference_steps", "fps", "guidance_scale")

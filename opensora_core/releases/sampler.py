@@ -22,8 +22,8 @@ def check_sampler(name: Any, legal: tuple[str, ...]) -> None:
     """Raise InvalidInputError, naming the legal ones, for a sampler that a model was not trained for."""
     if name in DIFFUSION_SAMPLERS and name not in legal:
         raise InvalidInputError(
-            f"sampler={name!r} is not one of {', '.join(legal)}: this model is a rectified flow and predicts a "
-            f"velocity; {', '.join(DIFFUSION_SAMPLERS)} are for networks that predict noise, v1.0 and v1.1"
+            f"sampler={name!r} is not one of {', '.join(legal)}: this model is a rectified flow; "
+            f"{', '.join(DIFFUSION_SAMPLERS)} are for v1.0 and v1.1, which predict noise and not a velocity"
         )
     one_of("sampler", name, legal)
 

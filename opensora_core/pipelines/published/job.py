@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InvalidInputError
 from ...media.video import Video
 from ...releases.release import PICTURE_FIRST
 from ..frames import Frames
@@ -59,6 +60,11 @@ class Job:
             blank = np.zeros((request.height, request.width, 3), np.uint8)  # until it is painted
             placement = Placement([blank], placement.groups, "i2v_head")
         conditions = read_conditions(release, clips, placement, request)
+        if not request.sample.keeps_frames and any(conditions.needed(clip) for clip in clips):
+            raise InvalidInputError(
+                f"sampler={request.sample.sampler!r} makes one clip from text alone; frames are given to, and clips of "
+                f"a longer video are continued by, sampler={release.sample.sampler!r}"
+            )
         return cls(request, clips, prompts, conditions, shown, picture)
 
     @property

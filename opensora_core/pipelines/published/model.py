@@ -93,7 +93,9 @@ class PublishedOpenSora(VideoModel):
         Options, each with the release's own default: num_frames, height, width (pixels) or resolution ("240p") and
         aspect_ratio ("16:9", width first), fps, num_inference_steps, guidance_scale, image_guidance_scale (v1.3, v2.0),
         aesthetic_score, motion_score, camera_motion, clip_frames, condition_frame_edit, step_cache (v1.2, v1.3: compute
-        every so many steps only, an approximation), seed (drawn if absent, found in `video.metadata`).
+        every so many steps only, an approximation), seed (drawn if absent, found in `video.metadata`), sampler
+        ("iddpm", "ddim" with its eta, or "dpm-solver++" of v1.0 and v1.1), and whatever else the sampler of the release
+        may be told, see its class in `opensora_core.releases`.
         prompt: may be a schedule over the clips of a long video, `|0|a calm sea|2|a storm`, and for v1.1 and v1.2 end
         with JSON: {"reference_path": "a.png;b.mp4", "mask_strategy": "0"}.
         references: images and videos (see `read_references`); mask_strategy (v1.1, v1.2) or cond_type (v1.3, v2.0) says

@@ -13,7 +13,7 @@ from ...conditioning.sizes import size_v2_like
 from ...errors import InvalidInputError
 from ...ops import Ops
 from ...releases.release import PICTURE_FIRST
-from ...releases.sampling_image import GUIDANCE, sample_image
+from ...releases.sampling_v2 import MMDiTSampler
 from ...releases.task import Task, Text
 from ...schedulers.stepping import Step
 from .coding import decode
@@ -22,6 +22,8 @@ from .references import Placement
 from .request import PublishedRequest
 
 RESOLUTION = "768px"  # of the picture, officially whatever the video's is
+GUIDANCE = 4.0  # likewise
+SAMPLER = MMDiTSampler("distilled")  # the image model takes the scale of guidance as an input
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Picture:
     def steps(self, ops: Ops, files: ReleaseFiles, text: Text, offload_type: str) -> Iterator[Step]:
         """The sampler's; the image model is in memory meanwhile."""
         with on_backend(files.image_denoiser, ops, offload_type=offload_type) as denoiser:
-            yield from sample_image(ops, denoiser, self.task, text)
+            yield from SAMPLER(ops, denoiser, self.task, text, None)
 
     def decoded(self, ops: Ops, files: ReleaseFiles, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         """Latents [1, C, 1, h, w] -> the picture [1, 3, 1, H, W]; its autoencoder is in memory meanwhile."""

@@ -126,7 +126,7 @@ class GenerationPlan:
         if cache is not None:
             model, held = replace(model, step_cache=cache), 2 * cache.every + 1  # the third computed one: two residuals
         task = self.request.task(latents, self.clip)
-        for _ in islice(self.release.sample(counter, model, task, self._text(config), given), held):
+        for _ in islice(self.request.sample(counter, model, task, self._text(config), given), held):
             pass
         name = type(model).__name__
         if whole:

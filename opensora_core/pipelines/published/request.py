@@ -9,7 +9,8 @@ from typing import Any
 from ...checks import number, one_of, whole
 from ...conditioning.sizes import PIXELS_V2
 from ...errors import InvalidInputError
-from ...releases.release import Release
+from ...releases.release import RELEASES, Release
+from ...releases.sampler import Sampler
 from ...releases.task import Task
 from ...releases.wording import Scores
 from ..config import WHOLE
@@ -18,6 +19,8 @@ from .clips import Clip
 
 NUMERIC = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "image_guidance_scale")
 SCORES = {"aesthetic_score": (0.0, 10.0), "motion_score": (0.0, 1000.0)}
+SAMPLER_OPTIONS = tuple(dict.fromkeys(field.name for release in RELEASES.values() for field in fields(release.sample)))
+"""What some release's sampler may be told, by name; each knows some of them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class PublishedRequest:
     clip_frames: of one clip of a longer video. condition_frame_edit: time in 0 to 1 from which on the frames that a
     clip is given of the one before change; 0 keeps them. image_resolution: of the picture of t2i2v. step_cache: the
     blocks are computed in every so many steps only (`StepCache`); 1 computes all. Scores are None where the release has
-    none, or none is said.
+    none, or none is said. sample: the release's sampler, with what it was told.
     """
 
     num_frames: int
@@ -45,6 +48,7 @@ class PublishedRequest:
     motion_score: float | None
     camera_motion: str | None
     image_resolution: str | None
+    sample: Sampler
 
     @classmethod
     def create(cls, release: Release, *, gives_frames: bool = False, **asked: Any) -> PublishedRequest:
@@ -53,13 +57,15 @@ class PublishedRequest:
         resolution and aspect_ratio stand for height and width. gives_frames: whether the video is given frames.
         Raises InvalidInputError with the legal range or the nearest legal size.
         """
-        known = (*(field.name for field in fields(cls)), "resolution", "aspect_ratio")
+        own = (field.name for field in fields(cls) if field.name != "sample")
+        known = (*own, "resolution", "aspect_ratio", *SAMPLER_OPTIONS)
         if unknown := sorted(set(asked) - set(known)):
             raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(known)}")
         asked = _sized(release, {name: value for name, value in asked.items() if value is not None})
         values = filled(release, NUMERIC, asked)
         release.check_size(values["height"], values["width"])
         clip_frames = asked.get("clip_frames", release.num_frames)
+        told = {name: value for name, value in asked.items() if name in SAMPLER_OPTIONS}
         return cls(
             **values,
             seed=seed_of(asked),
@@ -67,6 +73,7 @@ class PublishedRequest:
             condition_frame_edit=_edit(release, asked),
             image_resolution=_image_resolution(release, asked),
             step_cache=_step_cache(release, asked),
+            sample=release.sample.changed(release.name, told),
             **_scores(release, asked, gives_frames),
         )
 
@@ -92,7 +99,8 @@ class PublishedRequest:
 
     def settings(self) -> dict[str, Any]:
         """As recorded on the result."""
-        return without_defaults(vars(self))
+        own = {name: value for name, value in vars(self).items() if name != "sample"}
+        return without_defaults(own | vars(self.sample))
 
 
 def _sized(release: Release, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Running:
         with on_backend(self.files.denoiser, self.ops, offload_type=self.offload_type) as denoiser:
             if self.step_cache is not None:
                 denoiser = replace(denoiser, step_cache=self.step_cache)
-            yield from self.files.release.sample(self.ops, denoiser, task, self.texts[task.loop], given)
+            yield from self.job.request.sample(self.ops, denoiser, task, self.texts[task.loop], given)
 
     def _told(self, steps: Iterator[Step]) -> Iterator[Progress]:
         for step in steps:
