@@ -30,6 +30,11 @@ class MaskGroup(NamedTuple):
     edit_ratio: float = 0.0  # 0 keeps the frames, 1 makes them anew, between them they change until that time
 
 
+def continuation(loop: int, reference: int, length: int, edit_ratio: float = 0.0) -> MaskGroup:
+    """The placing of the last frames of a reference, the clip before, at the start of a loop of a long video."""
+    return MaskGroup(loop, reference, -length, 0, length, edit_ratio)
+
+
 def parse_mask_strategy(text: str | None) -> list[MaskGroup]:
     """Read a mask strategy; empty text or None has no groups. Raises InvalidInputError, naming what cannot be read."""
     return [_group(text, part) for part in text.split(";")] if text else []

@@ -164,6 +164,15 @@ def test_a_clip_begins_with_the_end_of_the_whole_one_before(
     np.testing.assert_allclose(made["clip1"][:, :, :given], expected, atol=noise + 1e-5)  # v1.1 adds a little
 
 
+def test_the_frames_that_go_on_may_change(folder: Path, tmp_path: Path) -> None:
+    options = {"num_frames": 8, "clip_frames": 6}
+    model, file = published(folder, "v1.1"), tmp_path / "l.safetensors"
+    kept = latents_of(model, file, **options)
+    edited = latents_of(model, file, condition_frame_edit=0.5, **options)
+    np.testing.assert_array_equal(kept["clip0"], edited["clip0"])
+    assert np.abs(kept["clip1"] - edited["clip1"])[:, :, :4].min() > 0
+
+
 def test_references_stand_where_the_mask_strategy_says(folder: Path, tmp_path: Path) -> None:
     model = published(folder, "v1.2")
     Video(IMAGE[None], 8.0).save(tmp_path / "a.png")

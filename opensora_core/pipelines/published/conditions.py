@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ...checks import one_of
 from ...conditioning.given_frames import Condition, beginning, condition, given_frames, references_of
-from ...conditioning.long_video import continuation
-from ...conditioning.mask_strategy import MaskGroup
+from ...conditioning.mask_strategy import MaskGroup, continuation
 from ...errors import InvalidInputError
 from ...ops import Array, Ops
 from ...releases.release import Release
