@@ -26,8 +26,8 @@ from .text_rows import guided_context
 class DiffusionSampler(Sampler):
     """Ancestral sampling, officially, or with fewer steps DDIM or DPM-Solver++ 2M.
 
-    eta: of DDIM, from 0, without noise on the way, to 1. cfg_channel: channels of the predicted noise that guidance
-    reaches, None for all; of DPM-Solver++ it reaches all.
+    eta: of DDIM, from 0, without noise on the way, to 1. cfg_channel: how many channels of the predicted noise guidance
+    reaches, 4 for all; of DPM-Solver++ it reaches all.
     """
 
     SAMPLERS: ClassVar[tuple[str, ...]] = DIFFUSION_SAMPLERS
@@ -35,15 +35,14 @@ class DiffusionSampler(Sampler):
 
     sampler: str = "iddpm"
     eta: float = 0.0
-    cfg_channel: int | None = 3
+    cfg_channel: int = 3
 
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
         if number("eta", self.eta, 0.0, 1.0) and self.sampler != "ddim":
             raise InvalidInputError(f"eta={self.eta:g} is an option of sampler='ddim', not of {self.sampler!r}")
-        if self.cfg_channel is not None:
-            whole("cfg_channel", self.cfg_channel, 1)
+        whole("cfg_channel", self.cfg_channel, 1)
 
     @property
     def keeps_frames(self) -> bool:
@@ -55,7 +54,7 @@ class DiffusionSampler(Sampler):
         if given is not None and not self.keeps_frames:
             raise InvalidInputError(f"sampler={self.sampler!r} keeps no given frames; sampler='iddpm' does")
         channels, n = task.shape[0], task.num_inference_steps
-        if self.sampler != "dpm-solver++" and self.cfg_channel is not None:
+        if self.sampler != "dpm-solver++":
             channels = min(self.cfg_channel, channels)
         guides = task.guidance_scale != 1
         network = guided_noise(ops, predict, task.guidance_scale, channels) if guides else predict

@@ -51,7 +51,7 @@ def _trajectory(
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     given = RecordedMask(inputs["mask"]) if "mask" in inputs else None
     text, B = Text(inputs["y"], inputs["text_mask"]), inputs["z"].shape[0]
-    replay = run_sampler(ops, _sampler(golden, case), model, _task(case, inputs), text, given)
+    replay = run_sampler(ops, _sampler(golden, case, inputs["z"].shape[1]), model, _task(case, inputs), text, given)
     yield "out/z", ops.to_numpy(replay.latents)
     yield "mid/z_traj", replay.first_rows("z", B)
     yield "mid/timesteps", replay.first_rows("time", B)
@@ -59,11 +59,11 @@ def _trajectory(
         yield "mid/x_mask", np.stack(replay.seen["x_mask"])
 
 
-def _sampler(golden: GoldenSet, case: GoldenCase) -> DiffusionSampler:
-    """v1.0 guides three channels always, v1.1 those it is told to."""
+def _sampler(golden: GoldenSet, case: GoldenCase, channels: int) -> DiffusionSampler:
+    """v1.0 guides three of the channels always, v1.1 all unless told."""
     args = case.args
-    channels = 3 if golden.version == "v1.0" else args.get("cfg_channel")
-    return SAMPLERS[golden.version](NAMES[args["algo"]], args.get("eta", 0.0), channels)
+    guided = 3 if golden.version == "v1.0" else args.get("cfg_channel", channels)
+    return SAMPLERS[golden.version](NAMES[args["algo"]], args.get("eta", 0.0), guided)
 
 
 def _task(case: GoldenCase, inputs: Inputs) -> RecordedTask:
