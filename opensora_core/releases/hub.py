@@ -15,12 +15,16 @@ def local(source: str | Path) -> Path:
     """A path on this machine: the source itself, or where its files of the hub lie, downloaded if need be.
 
     Of a repository its configurations, safetensors and tokenizers; of a file or folder in it that one and all JSON.
-    Raises MissingDependencyError without huggingface_hub, InvalidInputError where the hub cannot be reached and nothing
-    was downloaded before, or has no such model.
+    Raises MissingDependencyError without huggingface_hub, InvalidInputError for a file of weights that is not there,
+    and where the hub cannot be reached and nothing was downloaded before, or has no such model.
     """
     path = Path(source)
     name = _NAME.fullmatch(str(source))
-    if path.exists() or name is None:
+    if path.exists():
+        return path
+    if name is None:
+        if path.suffix == ".safetensors":
+            raise InvalidInputError(f"cannot read {path}: there is no such file")
         return path
     repository, inside = name[1], name[2].removeprefix("/")
     wanted = [inside, *(f"{inside}/{pattern}" for pattern in FILES), "*.json"] if inside else list(FILES)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import WeightsError
 from ..module import rebuild, state_dict
 from ..nn.init import ShapeInit
 from ..ops import Ops
@@ -50,7 +51,11 @@ def fit_published(architecture: Architecture, checkpoint: Checkpoint) -> tuple[A
     shell = architecture.create(config, ShapeInit())
     weights = Adapted(checkpoint.tensors, architecture, config)
     expected = {name: tuple(array.shape) for name, array in state_dict(shell).items()}
-    check_state(expected, weights.shapes)
+    try:
+        check_state(expected, weights.shapes)
+    except WeightsError as error:
+        read_as = f"{architecture.name} of {architecture.release}"
+        raise WeightsError(f"{checkpoint.source} was recognised as {read_as}, but {error}") from None
     return config, shell, weights
 
 

@@ -91,6 +91,10 @@ def test_what_cannot_be_made_is_said_before_anything_is_read(folder: Path) -> No
         published(folder, "v1.0").generate_from_text("", prompt_embeds=TEXT, num_frames=17)
     with pytest.raises(InvalidInputError, match=r"v1\.2 needs the autoencoder TwoStageVAE, which is not in"):
         PublishedOpenSora(folder / "v1.2", backend="numpy").generate_from_text("", prompt_embeds=TEXT, **SMALL)
+    with pytest.raises(InvalidInputError, match=r"beside the denoiser's \(WindowedVAE of v1\.3 will not do\)"):
+        PublishedOpenSora(folder / "v1.2", folder / "vae-v1.3").generate_from_text("", prompt_embeds=TEXT, **SMALL)
+    with pytest.raises(InvalidInputError, match=r"cannot read .*none\.safetensors: there is no such file"):
+        OpenSora.from_pretrained(folder / "none.safetensors")
     with pytest.raises(InvalidInputError, match=r"needs the text encoder T5Encoder"):
         published(folder, "v1.1").generate_from_text("a red ball", **SMALL)
     with pytest.raises(InvalidInputError, match=r"no denoiser was found"):

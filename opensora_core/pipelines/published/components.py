@@ -74,9 +74,16 @@ class ReleaseFiles:
         if part is None:
             raise InvalidInputError(
                 f"{what or f'Open-Sora {self.release.name}'} needs the {kind} {name}, which is not in {self.searched}: "
-                "give its file or folder beside the denoiser's"
+                f"give its file or folder beside the denoiser's{self._others(kind)}"
             )
         return part
+
+    def _others(self, kind: str) -> str:
+        """Autoencoders that were found, but are not the one that is needed."""
+        found = [
+            f"{p.architecture.name} of {p.architecture.release}" for p in self.parts if p.architecture.part == kind
+        ]
+        return f" ({', '.join(found)} will not do)" if found and kind == "autoencoder" else ""
 
     def find(self, kind: str) -> Part | None:
         """The model of an architecture or of a part, such as "denoiser"; InvalidInputError for several."""
