@@ -34,16 +34,17 @@ class ScoreOptions:
     """What the prompt says of the video beside its text."""
 
     aesthetic_score: Annotated[
-        float | None, Option(help="How beautiful, 6.5 by default (v1.2, v1.3).", rich_help_panel=PANEL)
+        str | None, Option(help="How beautiful, 6.5 by default (v1.2, v1.3), or off.", rich_help_panel=PANEL)
     ] = None
-    motion_score: Annotated[float | None, Option(help="How much moves (v1.2, v1.3, v2.0).", rich_help_panel=PANEL)] = (
-        None
-    )
+    motion_score: Annotated[
+        str | None, Option(help="How much moves (v1.2, v1.3, v2.0), or off.", rich_help_panel=PANEL)
+    ] = None
     camera_motion: Annotated[str | None, Option(help="Such as 'pan left' (v1.2).", rich_help_panel=PANEL)] = None
 
     def settings(self) -> dict[str, Any]:
         """As `PublishedOpenSora.stream` takes them, without those that are not given."""
-        return _given(asdict(self))
+        scores = {"aesthetic_score": _score(self.aesthetic_score), "motion_score": _score(self.motion_score)}
+        return _given({**asdict(self), **scores})
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,14 @@ def _option(text: str) -> tuple[str, Any]:
         raise InvalidInputError(
             f"--sampler-option {text!r} must be NAME=VALUE with a number, true, false or null, such as eta=0.5"
         ) from None
+
+
+def _score(text: str | None) -> float | str | None:
+    """A number as such; other text for the release to refuse, but for "off"."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..dit.captions import TextContext, null_captions
 from ..dit.embedders import IMAGE_FPS
-from ..errors import NonFiniteError
 from ..ops import Array, Ops
 from ..random import normal_batch
 from ..schedulers.parametrization import to_velocity
@@ -21,9 +19,9 @@ from ..schedulers.stepping import Step
 from ..schedulers.timesteps import sampling_timesteps
 from .blame import cause_of_non_finite
 from .components import Components
+from .finite import CheckFinite, FiniteCheck
 from .request import Request
 
-CheckFinite = Literal["raise", "warn", "off"]
 SMALLEST_TIME = 1e-6  # of a step: a sampler stops above 0, so that this only keeps rounding from dividing by 0
 NULL_TOKENS = 10  # the median length of captions of the synthetic world
 
@@ -161,21 +159,14 @@ def sample_window(
             normal_batch(request.seed, f"window{window}/step{i}", batch, shape, first_sample), dtype
         ),
     )
+    check = FiniteCheck(check_finite)
     for step in steps:
-        if check_finite != "off" and not _is_finite(ops, parts, context, step, check_finite):
-            check_finite = "off"  # one warning is enough
+        check(ops.to_numpy(step.latents), partial(_blame, ops, parts, context, step))
         yield step
 
 
-def _is_finite(ops: Ops, parts: Components, context: TextContext, step: Step, policy: CheckFinite) -> bool:
-    latents: NDArray[Any] = ops.to_numpy(step.latents)
-    if np.isfinite(latents).all():
-        return True
-    message = (
+def _blame(ops: Ops, parts: Components, context: TextContext, step: Step) -> str:
+    return (
         f"the latents of step {step.number + 1} (timestep {step.timestep:.1f}) hold NaN or Inf; "
         f"{cause_of_non_finite(ops, parts, context)}"
     )
-    if policy == "raise":
-        raise NonFiniteError(message)
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return False

@@ -85,14 +85,19 @@ def check_frames(pixels: NDArray[Any]) -> None:
         )
 
 
+def one_beginning(image: Any, video: Video | None) -> None:
+    """Refuse an image and a video at once."""
+    if image is not None and video is not None:
+        raise InvalidInputError("a video begins with an image or with a video, not with both")
+
+
 def beginning(image: Any, video: Video | None, request: Wanted) -> NDArray[np.uint8]:
     """Return the frames [T, H, W, 3] that a request's video begins with, possibly none; they must leave it room."""
+    one_beginning(image, video)
     if video is None:
         if image is None:
             return np.zeros((0, request.height, request.width, 3), np.uint8)
         return fit(read_image(image)[None], request.height, request.width)
-    if image is not None:
-        raise InvalidInputError("a video begins with an image or with a video, not with both")
     if (video.height, video.width) != (request.height, request.width):
         raise InvalidInputError(
             f"the video is {video.width}x{video.height} pixels, but width={request.width} and height={request.height} "

@@ -6,16 +6,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, cast, get_args
+from typing import Any, Self, cast
 
-from ..checks import one_of
 from ..dit.stdit3 import STDiT3
 from ..errors import InvalidInputError, OpenSoraError, memory_as_limit
 from ..media.video import Video
 from ..ops import Ops
 from . import storage
 from .explainable import Explainable
-from .generation import CheckFinite
+from .finite import CheckFinite, read_policy
 from .inputs import Embeds, as_continued, beginning, read_prompt
 from .request import Request, approximation, available_bytes, cache_of, check_memory, peak_bytes
 from .streaming import Progress, run
@@ -108,7 +107,7 @@ class OpenSora(VideoModel, Explainable):
         The generation underneath all others; closing the iterator stops it. Options as for `generate_from_text`; image
         or video is what the result begins with, and a video fixes height, width and fps.
         """
-        one_of("check_finite", check_finite, get_args(CheckFinite))
+        check_finite = read_policy(check_finite)
         request = self.request(**as_continued(options, video))
         text = read_prompt(
             self.ops,

@@ -13,8 +13,9 @@ from ..dit.captions import TextContext
 from ..errors import CancelledError
 from ..ops import Array, Ops
 from .components import Components
+from .finite import CheckFinite
 from .frames import Frames, keep_still, padded_size, to_frames, to_latents
-from .generation import CheckFinite, Given, Prompt, sample_window, text_context
+from .generation import Given, Prompt, sample_window, text_context
 from .request import Request
 from .windows import Window, plan_windows
 

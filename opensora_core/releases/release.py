@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from ..conditioning.given_frames import TYPES_V2, TYPES_V13, Frames
 from ..conditioning.prompts import RELEASED_AESTHETIC, RELEASED_MOTION
@@ -17,6 +17,7 @@ from .sampling_v2 import MMDiTSampler
 from .wording import Wording, endings_v2_0, plain, scores_v1_2, words_v1_3
 
 PICTURE_FIRST = "t2i2v"
+CELL = 8  # pixels a side of a latent, of every release
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,13 @@ class Release:
     def condition_types(self) -> tuple[str, ...]:
         """What `cond_type` may be."""
         return (*self.types, PICTURE_FIRST) if self.picture_first else tuple(self.types)
+
+    def of_size(self, config: Any) -> Release:
+        """The release with the height and width that its denoiser was trained for, if that is only one size (v1.0)."""
+        if not hasattr(config, "input_size"):
+            return self
+        height, width = (CELL * side for side in config.input_size[1:])
+        return replace(self, height=height, width=width)
 
     def check_size(self, height: int, width: int) -> None:
         """Raise InvalidInputError, with the nearest legal size, unless it is of whole cells or an official one."""

@@ -10,7 +10,7 @@ import pytest
 
 from opensora_core.dit.mmdit import MMDiT
 from opensora_core.dit.mmdit_config import MMDiTConfig
-from opensora_core.errors import InvalidInputError
+from opensora_core.errors import InvalidInputError, NonFiniteError
 from opensora_core.media.video import Video
 from opensora_core.nn.init import RandomInit
 from opensora_core.pipelines.opensora import OpenSora
@@ -156,3 +156,15 @@ def test_a_name_of_the_hub_is_where_its_files_lie(folder: Path, monkeypatch: pyt
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(InvalidInputError, match="not to be had from the Hugging Face hub: no network"):
         OpenSora.from_pretrained("hpcai-tech/OpenSora-STDiT-v3")
+
+
+def test_overflow_is_an_error_not_a_film(folder: Path, tmp_path: Path) -> None:
+    weights = dict(read_safetensors(folder / "v1.2" / "model.safetensors"))
+    loud = {name: value * 3000 if ".mlp.fc" in name else value for name, value in weights.items()}
+    write_safetensors(tmp_path / "loud.safetensors", loud)
+    model = PublishedOpenSora(tmp_path / "loud.safetensors", folder / "vae-v1.2", backend="torch", dtype="float16")
+    options = {"prompt_embeds": TEXT, "num_frames": 1, **SMALL}
+    with pytest.raises(NonFiniteError, match=r"the latents of step 1 .* hold NaN or Inf: try dtype bfloat16"):
+        model.generate_from_text("", **options)
+    with pytest.warns(RuntimeWarning, match="hold NaN or Inf"):
+        model.generate_from_text("", check_finite="warn", **options)

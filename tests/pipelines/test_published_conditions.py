@@ -13,7 +13,7 @@ from opensora_core.errors import InvalidInputError
 from opensora_core.media.video import Video
 from opensora_core.pipelines.published.clips import plan_clips
 from opensora_core.pipelines.published.coding import decode, encode
-from opensora_core.pipelines.published.components import on_backend
+from opensora_core.pipelines.published.components import ReleaseFiles, on_backend
 from opensora_core.pipelines.published.model import PublishedOpenSora
 from opensora_core.pipelines.published.request import PublishedRequest
 from opensora_core.pipelines.published.text import worded
@@ -243,3 +243,38 @@ def test_what_cannot_be_given_is_said(folder: Path, release: str, options: dict[
     model = published(folder, release)
     with pytest.raises(InvalidInputError, match=words):
         list(model.stream("", **{"prompt_embeds": TEXT_V2, "num_frames": 9, **SMALL, **options}))
+
+
+def test_a_score_may_be_left_out_of_the_prompt() -> None:
+    assert request("v1.2", aesthetic_score="off").aesthetic_score is None
+    with pytest.raises(InvalidInputError, match="aesthetic_score='none' must be a number"):
+        request("v1.2", aesthetic_score="none")
+
+
+def test_v1_0_makes_the_size_that_its_weights_were_trained_for(folder: Path) -> None:
+    files = ReleaseFiles([folder / "v1.0"])
+    assert (files.release.height, files.release.width) == tuple(
+        8 * side for side in files.denoiser_config.input_size[1:]
+    )
+
+
+def test_a_single_reference_needs_no_list(folder: Path) -> None:
+    model = published(folder, "v1.2")
+    options = {"prompt_embeds": TEXT, "num_frames": 17, "mask_strategy": "0", **SMALL}
+    one, listed = (model.generate_from_text("", references=given, **options) for given in (IMAGE, [IMAGE]))
+    np.testing.assert_array_equal(one.frames, listed.frames)
+
+
+@pytest.mark.parametrize(
+    ("release", "options", "words"),
+    [
+        ("v1.2", {"image_guidance_scale": 9}, r"image_guidance_scale=9 is an option of v1\.3 and v2\.0, not of v1\.2"),
+        ("v2.0", {"image": IMAGE, "num_frames": 1}, r"v2\.0 is given nothing for a single frame"),
+        ("v1.2", {"image": IMAGE, "video": Video(IMAGE[None], 24.0)}, "not with both"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(
+    folder: Path, release: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        next(published(folder, release).stream("a cat", **options))

@@ -37,7 +37,7 @@ class ReleaseFiles:
             raise InvalidInputError(f"no denoiser was found in {self.searched}, only {others}")
         self.denoiser = denoiser
         self.parts = [part for part in self.parts if part is denoiser or part.architecture.part != "denoiser"]
-        self.release: Release = RELEASES[denoiser.architecture.release]
+        self.release: Release = RELEASES[denoiser.architecture.release].of_size(denoiser.configuration)
 
     @property
     def denoiser_config(self) -> Any:

@@ -144,6 +144,8 @@ def _kind(
     one_of("cond_type", kind, release.condition_types)
     if clips[0].given and (references or kind != "t2v"):
         raise InvalidInputError("a video that is continued takes no other references")
+    if references and clips[0].num_frames == 1:
+        raise InvalidInputError(f"{release.name} is given nothing for a single frame; ask for more frames")
     if len(references) != references_of(kind):
         raise InvalidInputError(
             f"cond_type={kind!r} takes {references_of(kind)} references, got {len(references)}; known: {known}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import InvalidInputError
 from ...media.video import Video
-from ...releases.release import PICTURE_FIRST
+from ...releases.release import CELL, PICTURE_FIRST
 from ..frames import Frames
 from ..inputs import beginning
 from .clips import Clip, plan_clips
@@ -20,8 +20,6 @@ from .picture import Picture
 from .references import Placement
 from .request import PublishedRequest
 from .text import worded
-
-CELL = 8  # pixels a side of a latent, of every release
 
 
 @dataclass(frozen=True)

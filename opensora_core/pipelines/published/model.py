@@ -15,7 +15,8 @@ from ...media.video import Video
 from ...ops import Ops
 from ...releases.offload import OFFLOAD_TYPES
 from ...releases.task import Text
-from ..inputs import as_continued, check_prompt
+from ..finite import CheckFinite, FiniteCheck, read_policy
+from ..inputs import as_continued, check_prompt, one_beginning
 from ..pretrained import backend_of
 from ..request import approximation, cache_of
 from ..streaming import Progress
@@ -85,6 +86,7 @@ class PublishedOpenSora(VideoModel):
         prompt_embeds: Any = None,
         negative_prompt_embeds: Any = None,
         latents_file: str | Path | None = None,
+        check_finite: CheckFinite = "raise",
         callback_on_step_end: Callback | None = None,
         **options: Any,
     ) -> Iterator[Progress | Video]:
@@ -92,23 +94,26 @@ class PublishedOpenSora(VideoModel):
 
         Options, each with the release's own default: num_frames, height, width (pixels) or resolution ("240p") and
         aspect_ratio ("16:9", width first), fps, num_inference_steps, guidance_scale, image_guidance_scale (v1.3, v2.0),
-        aesthetic_score, motion_score, camera_motion, clip_frames, condition_frame_edit, step_cache (v1.2, v1.3: compute
-        every so many steps only, an approximation), seed (drawn if absent, found in `video.metadata`), sampler
-        ("iddpm", "ddim" with its eta, or "dpm-solver++" of v1.0 and v1.1), and whatever else the sampler of the release
-        may be told, see its class in `opensora_core.releases`.
+        aesthetic_score, motion_score, camera_motion ("off" leaves one out of the prompt), clip_frames,
+        condition_frame_edit, step_cache (v1.2, v1.3: compute every so many steps only, an approximation), seed (drawn
+        if absent, found in `video.metadata`), sampler ("iddpm", "ddim" with its eta, or "dpm-solver++" of v1.0 and
+        v1.1), and whatever else the sampler of the release may be told, see its class in `opensora_core.releases`.
         prompt: may be a schedule over the clips of a long video, `|0|a calm sea|2|a storm`, and for v1.1 and v1.2 end
         with JSON: {"reference_path": "a.png;b.mp4", "mask_strategy": "0"}.
-        references: images and videos (see `read_references`); mask_strategy (v1.1, v1.2) or cond_type (v1.3, v2.0) says
-        where they go. image: the one that the video begins with. Both come back as the autoencoder gives them.
+        references: images and videos, as paths, `Video`s, PIL images or uint8 pixels; mask_strategy (v1.1, v1.2) or
+        cond_type (v1.3, v2.0) says where they go. image: the one that the video begins with. Both come back as the
+        autoencoder gives them.
         cond_type="t2i2v" (v2.0): an image model in the layout of Flux makes the first frame, at image_resolution
         ("768px"); it and its autoencoder are among the paths of this model.
         video: is continued, and stays as it is; condition_frames of its last frames are given to the model.
         prompt_embeds, negative_prompt_embeds: features [1, L, C] in place of a text encoder, or a `Text`, with a mask
         and CLIP's vector, which v2.0 needs. latents_file: where the latents [1, C, T, h, w] of each clip are written
         before they are decoded, so that a decoding that runs out of memory loses nothing.
+        check_finite: what NaN or Inf in text features or latents does, "raise"|"warn"|"off".
         callback_on_step_end(model, step, timestep, {"latents", "denoised"}) stops the generation by returning False.
         Raises InvalidInputError, NonFiniteError, LimitError, CancelledError.
         """
+        one_beginning(image, video)
         asked = as_continued(options, video)
         check_prompt("prompt", prompt, may_be_empty=True)
         check_prompt("negative_prompt", negative_prompt or "", may_be_empty=True)
@@ -116,10 +121,13 @@ class PublishedOpenSora(VideoModel):
         negative = read_embeds(self.files, "negative_prompt_embeds", negative_prompt_embeds)
         parts, placement = read_placement(self.files.release, prompt, image, references, mask_strategy, cond_type)
         job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
+        check = FiniteCheck(read_policy(check_finite))
         with memory_as_limit("the generation"):
             texts = self._texts(job, embeds, negative_prompt, negative)
+            for text in texts:
+                check(text.features, lambda: "the features of T5 hold NaN or Inf: try dtype bfloat16 or float32")
             pieces, cache = [job.shown], cache_of(job.request)
-            running = Running(self.ops, self.files, self.offload_type, job, texts, latents_file, cache)
+            running = Running(self.ops, self.files, self.offload_type, job, texts, check, latents_file, cache)
             for item in running.items():
                 if isinstance(item, Progress):
                     item.tell(callback_on_step_end, self, ("latents", "denoised"))

@@ -21,7 +21,7 @@ from ...ops import Array
 from ...releases.architectures import ARCHITECTURES, Architecture
 from ...releases.loading import fit_published
 from ...releases.offload import OFFLOAD_TYPES, offloaded
-from ...releases.release import Release
+from ...releases.release import CELL, Release
 from ...releases.task import Text
 from ...text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS
 from ...text.t5_streamed import StreamedT5
@@ -34,7 +34,6 @@ from .references import Placement
 from .request import PublishedRequest
 
 Latents = tuple[int, int, int, int]
-CELL = 8  # pixels a side of a latent, of every release
 NOTHING = Placement([], [], None)  # but the frames that a clip begins with
 
 

@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]  # [T, H, W, 3]
 class Placement:
     """References as they were asked for, with the mask strategy or the condition type that places them."""
 
-    sources: Any
+    sources: Sequence[Any]
     groups: list[MaskGroup]
     cond_type: str | None
 
@@ -46,7 +46,7 @@ class Placement:
             given = {"image": [read_image(image)]}
             strategy = strategy or ("0" if release.given == "references" and not parts.mask_strategy else None)
             kind = kind or ("i2v_head" if release.given == "types" else None)
-        sources: Any = next(iter(given.values()), [])
+        sources = [source for value in given.values() for source in _listed(value)]
         return cls(sources, parse_mask_strategy(strategy or parts.mask_strategy), kind)
 
 
@@ -58,17 +58,20 @@ def read_placement(
     return parts, Placement.create(release, parts, image, references, strategy, kind)
 
 
-def read_references(sources: Any, height: int, width: int) -> list[Pixels]:
+def read_references(sources: Sequence[Any], height: int, width: int) -> list[Pixels]:
     """References as uint8 [T, H, W, 3], scaled to cover the size and cropped around the centre.
 
-    sources: one reference or a list of them, each the path of an image or a video, a Video, a PIL image, or uint8
-    pixels [H, W, 3] or [T, H, W, 3]; a text may hold several paths, separated by `;`, as officially.
+    Each is the path of an image or a video, a Video, a PIL image, or uint8 pixels [H, W, 3] or [T, H, W, 3].
     """
-    if isinstance(sources, str):
-        sources = [path.strip() for path in sources.split(";") if path.strip()]
-    elif not isinstance(sources, Sequence) or isinstance(sources, Video):
-        sources = [sources]
     return [fit(_frames(source), height, width) for source in sources]
+
+
+def _listed(references: Any) -> list[Any]:
+    """A list of references, or a single one; a text may hold several paths, separated by `;`, as officially."""
+    if isinstance(references, str):
+        return [path.strip() for path in references.split(";") if path.strip()]
+    single = not isinstance(references, Sequence) or isinstance(references, Video)
+    return [references] if single else list(references)
 
 
 def _frames(source: Any) -> Pixels:

@@ -64,6 +64,7 @@ class PublishedRequest:
         asked = _sized(release, {name: value for name, value in asked.items() if value is not None})
         values = filled(release, NUMERIC, asked)
         release.check_size(values["height"], values["width"])
+        _check_image_guidance(release, asked)
         clip_frames = asked.get("clip_frames", release.num_frames)
         told = {name: value for name, value in asked.items() if name in SAMPLER_OPTIONS}
         return cls(
@@ -124,11 +125,18 @@ def _scores(release: Release, asked: Mapping[str, Any], gives_frames: bool) -> d
     values = {name: asked.get(name, release.scores.get(name)) for name in names}
     if gives_frames and "aesthetic_score" in release.scores and "aesthetic_score" not in asked:
         values["aesthetic_score"] = release.aesthetic_given
+    values = {name: None if value == "off" else value for name, value in values.items()}
     for name, bounds in SCORES.items():
         values[name] = None if values[name] is None else number(name, values[name], *bounds)
     if not isinstance(values["camera_motion"], str | None):
         raise InvalidInputError(f'camera_motion={values["camera_motion"]!r} must be text, such as "pan left"')
     return values
+
+
+def _check_image_guidance(release: Release, asked: Mapping[str, Any]) -> None:
+    scale = asked.get("image_guidance_scale", 1.0)
+    if scale != 1.0 and release.given != "types":
+        raise InvalidInputError(f"image_guidance_scale={scale!r} is an option of v1.3 and v2.0, not of {release.name}")
 
 
 def _edit(release: Release, asked: Mapping[str, Any]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ...releases.task import Task, Text
 from ...schedulers.stepping import Step
 from ...serialization.writer import write_safetensors
 from ...vae.pixels import from_frames, to_frames
+from ..finite import FiniteCheck
 from ..frames import Frames
 from ..streaming import Progress
 from .clips import Clip
@@ -41,6 +43,7 @@ class Running:
     offload_type: str
     job: Job
     texts: Sequence[Text]
+    check: FiniteCheck
     latents_file: str | Path | None = None
     step_cache: StepCache | None = None
     saved: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -94,6 +97,7 @@ class Running:
     def _told(self, steps: Iterator[Step]) -> Iterator[Progress]:
         for step in steps:
             self.done += 1
+            self.check(self.ops.to_numpy(step.latents), partial(_blame, self.done, step))
             yield Progress(self.done, self.job.total, step.timestep, step.latents, step.denoised, _no_preview)
 
     def _kept(self, name: str, latents: Array) -> NDArray[np.float32]:
@@ -106,6 +110,13 @@ class Running:
     def _decoded(self, clip: Clip, latents: NDArray[np.float32]) -> VideoArray:
         with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:
             return decode(self.ops, vae, latents, clip.num_frames)
+
+
+def _blame(number: int, step: Step) -> str:
+    return (
+        f"the latents of step {number} (timestep {step.timestep:.1f}) hold NaN or Inf: "
+        "try dtype bfloat16 or float32, or a lower guidance_scale"
+    )
 
 
 def _no_preview() -> Frames:
