@@ -80,3 +80,8 @@ def test_features_must_be_finite(folder: Path) -> None:
     broken[0, 0, 0] = np.nan
     with pytest.raises(NonFiniteError, match="negative_prompt_embeds hold NaN or Inf"):
         made(published(folder, "v1.1"), prompt_embeds=FEATURES, negative_prompt_embeds=broken)
+
+
+def test_a_distilled_v2_0_needs_no_negative_features(folder: Path) -> None:
+    frames = made(published(folder, "v2.0"), prompt_embeds=TEXT._replace(pooled=VECTOR), sampler="distilled")
+    assert frames.std() > 1

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...errors import InvalidInputError, NonFiniteError
 from ...releases.task import Text
 from .components import ReleaseFiles
+from .request import PublishedRequest
 
 
 def read_embeds(files: ReleaseFiles, name: str, value: Any) -> Text | None:
@@ -35,8 +36,8 @@ def read_embeds(files: ReleaseFiles, name: str, value: Any) -> Text | None:
     return text
 
 
-def with_negative(files: ReleaseFiles, texts: Sequence[Text], negative: Text | None) -> list[Text]:
-    """Every text with the features of what to stay away from; v2.0 cannot do without.
+def with_negative(request: PublishedRequest, texts: Sequence[Text], negative: Text | None) -> list[Text]:
+    """Every text with the features of what to stay away from; v2.0 cannot do without, unless it is distilled.
 
     Raises InvalidInputError where they are not as long as the text's, or missing.
     """
@@ -45,10 +46,10 @@ def with_negative(files: ReleaseFiles, texts: Sequence[Text], negative: Text | N
             _check_alike(text.features, negative.features)
         avoided = negative.features, negative.mask
         texts = [text._replace(negative=avoided, negative_pooled=negative.pooled) for text in texts]
-    if files.release.pooled and any(text.negative is None for text in texts):
+    if request.needs_negative and any(text.negative is None for text in texts):
         raise InvalidInputError(
-            f"{files.release.name} is guided away from a negative prompt: give negative_prompt_embeds with "
-            "prompt_embeds, such as the features of an empty text"
+            "v2.0 is guided away from a negative prompt: give negative_prompt_embeds with prompt_embeds, such as the "
+            "features of an empty text"
         )
     return list(texts)
 

@@ -146,7 +146,7 @@ class PublishedOpenSora(VideoModel):
             texts = [embeds] * len(job.prompts)
             if avoided is not None:
                 [negative] = read_texts(self.ops, self.files, [avoided], None)
-        return with_negative(self.files, texts, negative)
+        return with_negative(job.request, texts, negative)
 
     def _video(self, prompt: str, job: Job, frames: NDArray[np.uint8], approximated: dict[str, int]) -> Video:
         """The frames that were asked for, and how they were made."""

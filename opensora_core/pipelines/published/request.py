@@ -11,6 +11,7 @@ from ...conditioning.sizes import PIXELS_V2
 from ...errors import InvalidInputError
 from ...releases.release import RELEASES, Release
 from ...releases.sampler import Sampler
+from ...releases.sampling_v2 import MMDiTSampler
 from ...releases.task import Task
 from ...releases.wording import Scores
 from ..config import WHOLE
@@ -77,6 +78,11 @@ class PublishedRequest:
             sample=release.sample.changed(release.name, told),
             **_scores(release, asked, gives_frames),
         )
+
+    @property
+    def needs_negative(self) -> bool:
+        """Whether a negative prompt must be there: v2.0 has no null caption to be guided away from."""
+        return isinstance(self.sample, MMDiTSampler) and self.sample.sampler != "distilled"
 
     @property
     def scores(self) -> Scores:

@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from opensora_core.conditioning.drawn_types import WEIGHTS_V2, WEIGHTS_V13, draw_captions_v2, draw_condition
 from opensora_core.conditioning.given_frames import TYPES_V2, TYPES_V13
 from opensora_core.errors import InvalidInputError
 from opensora_core.random import generator
-from opensora_core.training.condition_types import WEIGHTS_V2, WEIGHTS_V13, draw_captions_v2, draw_condition
 
 
 @pytest.mark.parametrize(("weights", "types"), [(WEIGHTS_V13, TYPES_V13), (WEIGHTS_V2, TYPES_V2)])

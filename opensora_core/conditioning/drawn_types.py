@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..checks import number, table
-from ..conditioning.given_frames import TYPES_V13, Frames, given_frames
 from ..errors import InvalidInputError
-from .masks import Mask
+from ..training.masks import Mask
+from .given_frames import TYPES_V13, Frames, given_frames
 
 WEIGHTS_V13 = {
     "i2v_head": 5, "i2v_tail": 2, "i2v_loop": 2, "v2v_head": 1, "v2v_head_noisy": 2, "v2v_tail": 1, "other": 1,
