@@ -37,17 +37,20 @@ class Asked:
     device: str | None = None
     quick: bool = False
     budget: float | None = None
+    error: float | None = None
     warm: bool = False
     seed: int | None = None
 
     def plan(self) -> Plan:
-        """How cases are run. Raises InvalidInputError for an unknown dtype and a budget that is none."""
+        """How cases are run. Raises InvalidInputError for an unknown dtype, a budget or an error that is none."""
         if self.dtype not in DTYPES:
             raise InvalidInputError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
         if self.budget is not None and not 0 < self.budget < float("inf"):
             raise InvalidInputError(f"budget={self.budget:g} must be a number of seconds above 0")
-        rule = QUICK if self.quick else FULL
-        rule = rule if self.budget is None else dataclasses.replace(rule, budget=self.budget)
+        if self.error is not None and not 0 < self.error < 1:
+            raise InvalidInputError(f"error={self.error:g} must lie between 0 and 1, such as 0.01")
+        said = {name: value for name in ("budget", "error") if (value := getattr(self, name)) is not None}
+        rule = dataclasses.replace(QUICK if self.quick else FULL, **said)
         return Plan(self.dtype, rule, not self.warm, secrets.randbits(32) if self.seed is None else self.seed)
 
     def open_providers(self) -> list[Provider]:

@@ -1,6 +1,7 @@
 """Whether `opensora bench compare` can be trusted: of runs made back to back, at least 95 % of the rows must be SAME.
 
-python -m opensora_benchmarks.compare_check [--pattern GLOB] [--backends numpy] [--rows 100] [--budget 3] [--json FILE]
+python -m opensora_benchmarks.compare_check [--pattern GLOB] [--backends numpy] [--rows 100]
+       [--budget 5] [--error 0.005] [--json FILE]
 
 Each pair of runs is two processes, one right after the other, on an idle machine. Pairs are made until there are enough
 rows. Exits with 1 if fewer than 95 % are SAME.
@@ -65,10 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pattern", default="*", help="cases, of those that --quick runs (default: all)")
     parser.add_argument("--backends", default="numpy", help="with commas between (default: numpy)")
     parser.add_argument("--rows", type=int, default=100, help="at least so many (default 100)")
-    parser.add_argument("--budget", type=float, default=3.0, help="seconds a row and run (default 3)")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds a row and run (default 5)")
+    parser.add_argument("--error", type=float, default=0.005, help="standard error to aim at (default 0.005)")
     parser.add_argument("--json", type=Path, help="file to write the results to")
     options = parser.parse_args(arguments)
     asked = [options.pattern, "--quick", "--backend", options.backends, "--budget", str(options.budget)]
+    asked += ["--error", str(options.error)]
     result = tally(check(lambda: run_pair(asked), options.rows))
     print(", ".join(f"{name} {value}" for name, value in result.items() if name != "others"))
     for row in result["others"]:

@@ -71,7 +71,7 @@ def run(
         search_current_folder(name)
     asked = bench.Asked(
         pattern, _split(who.backend), _split(who.provider), who.arrays, how.dtype, who.device, how.quick, how.budget,
-        how.warm, how.seed,
+        how.error, how.warm, how.seed,
     )  # fmt: skip
     try:
         with screen.progress("bench", report=True) as advance:

@@ -38,6 +38,10 @@ class HowOptions:
     budget: Annotated[float | None, Option(help="Seconds for each provider in each case.", rich_help_panel="How")] = (
         None
     )
+    error: Annotated[
+        float | None,
+        Option(help="Relative standard error at which sampling ends (default 0.02).", rich_help_panel="How"),
+    ] = None
     warm: Annotated[bool, Option("--warm", help="Do not flush the caches before each call.", rich_help_panel="How")] = (
         False
     )

@@ -282,6 +282,7 @@ def test_a_run_that_is_stopped_says_where_its_rows_are(fast, monkeypatch):
         (("run", "gelu", "--provider", "flash-attn"), 3, "the package 'flash_attn' is not installed"),
         (("run", "gelu", "--dtype", "float8"), 2, "dtype 'float8' is not one of"),
         (("run", "gelu", "--budget", "-1"), 2, "budget=-1"),
+        (("run", "gelu", "--error", "0"), 2, "error=0 must lie between 0 and 1"),
         (("run", "gelu", "--arrays", "lists"), 2, "arrays 'lists' is not one of"),
         (("run", "gelu", "--backend", "numpy", "--device", "cuda:0"), 2, "cuda:0"),
         (("run", "gelu", "--backend", "numpy", "-o", "absent/r.json"), 2, "a folder that exists"),
