@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from .sampling import FULL, QUICK
 from .suites import select
 from .workload import run_workload
 
+ONE_NAME = {"backends": "backend", "providers": "provider"}  # of the options that take several
 ARRAYS = ("numpy", "torch", "cupy", "jax")
 
 
@@ -61,22 +63,34 @@ class Asked:
         found = [open_backend(name, self.device, self.dtype) for name in self.backends]
         return found + [open_provider(name, self.device, self.dtype, self.arrays) for name in names]
 
+    def command(self, output: Path) -> str:
+        """The command line that asks for this."""
+        words = ["opensora", "bench", "run", self.pattern]
+        for field in dataclasses.fields(self)[1:]:
+            value, option = getattr(self, field.name), f"--{ONE_NAME.get(field.name, field.name)}"
+            if value is True:
+                words.append(option)
+            elif value != field.default:
+                words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join([*words, "--output", str(output)])
+
 
 Told = Callable[[int, int, str], None]
 
 
 def run(asked: Asked, output: Path, tell: Told = lambda done, total, text: None) -> Document:
-    """Run the cases and return the document, which is then in the file `output`.
+    """Run the cases and return the document, which is then in the file `output` with the suffix .json.
 
     tell: called before each case with how many are done, how many there are, and the case's id. Raises
     InvalidInputError for an unknown case, provider, dtype or device.
     """
     cases, plan, providers = select(asked.pattern, asked.quick), asked.plan(), asked.open_providers()
     libraries = [p.library for p in providers]
-    head = {"environment": describe_environment(libraries, plan.seed), "plan": dataclasses.asdict(plan)}
+    environment = describe_environment(libraries, plan.seed)
+    head = {"command": asked.command(output), "environment": environment, "plan": dataclasses.asdict(plan)}
     tell(0, len(cases), "the roofline of this machine")
     roofline = measure_roofline(probes(providers), plan.dtype)
-    journal = Journal(output, {**head, "roofline": dataclasses.asdict(roofline)})
+    journal = Journal(output.with_suffix(".json"), {**head, "roofline": dataclasses.asdict(roofline)})
     for number, case in enumerate(cases):
         tell(number, len(cases), case.id)
         run_it = run_case if isinstance(case, Case) else run_workload

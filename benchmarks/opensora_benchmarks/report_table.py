@@ -1,4 +1,4 @@
-"""Results as tables: in a terminal, in Markdown, and one line for every row as CSV."""
+"""Results as tables: in a terminal, and as CSV with a line for every sample."""
 
 from __future__ import annotations
 
@@ -39,20 +39,28 @@ def by_case(document: Document) -> Iterator[tuple[str, list[Row]]]:
 
 def cells(row: Row, fastest: float) -> list[str]:
     """What a table shows of a row that has a time."""
-    memory = row["peak_memory"]["device"] or row["peak_memory"]["host"]
     return [
         row["provider"], duration(row["median_s"]), f"{duration(row['p20_s'])} - {duration(row['p80_s'])}",
         str(row["n"]), f"{row['median_s'] / fastest:.2f}", f"{row['tflops']:.3g}", f"{row['gbs']:.3g}",
-        f"{row['roofline_share']:.0%} {row['bound']}", "?" if memory is None else f"{memory / 2**20:.1f} MiB",
-        duration(row["first_call_s"]),
+        f"{row['roofline_share']:.0%} {row['bound']}", memory(row), duration(row["first_call_s"]),
     ]  # fmt: skip
+
+
+def memory(row: Row) -> str:
+    """What a call takes at most, of the device if there is one."""
+    size = row["peak_memory"]["device"] or row["peak_memory"]["host"]
+    return "?" if size is None else f"{size / 2**20:.1f} MiB"
+
+
+def sizes(row: Row) -> str:
+    """Of the case."""
+    return " ".join(f"{name}={value}" for name, value in row["shape"].items())
 
 
 def title(document: Document, rows: Sequence[Row]) -> str:
     """Case, sizes, dtype and state of the caches."""
     row = rows[0]
-    shape = " ".join(f"{name}={value}" for name, value in row["shape"].items())
-    return f"{row['case']}  {shape}  {row['dtype']}, {row['cache']} caches"
+    return f"{row['case']}  {sizes(row)}  {row['dtype']}, {row['cache']} caches"
 
 
 def about(document: Document) -> list[str]:
@@ -60,7 +68,9 @@ def about(document: Document) -> list[str]:
     e, roofline = document["environment"], document["roofline"]
     threads = ", ".join(f"{name}={value}" for name, value in e["threads"].items()) or "threads not limited"
     device = e["gpu"] or f"{e['processor']}, {e['processors']} processors"
+    command = document.get("command")  # runs of earlier releases have none
     return [
+        *([f"made by: {command}"] if command else []),
         f"{device}; {threads}; {e['blas']}; load {e['load']}; {e['date']}; commit {e['commit'] or 'unknown'}; "
         f"seed {e['seed']}",
         f"roofline: {roofline['flops'] / 1e12:.3g} TFLOP/s in {roofline['dtype']} by {roofline['by'][0]}, "
@@ -79,22 +89,9 @@ def terminal(document: Document) -> Group:
         for row in timed:
             table.add_row(*cells(row, timed[0]["median_s"]))
         parts += [table] if timed else [Text(title(document, rows), "bold")]
-        parts += [Text(line, COLORS[row["status"]]) for row, line in _untimed(rows)]
+        parts += [Text(f"  {s.upper()}  {', '.join(who)}: {why}", COLORS[s]) for s, why, who in untimed(rows)]
         parts.append(Text())
     return Group(*parts, *(Text(line, "dim") for line in about(document)))
-
-
-def markdown(document: Document) -> str:
-    """A table for each case, and what it was taken on."""
-    lines: list[str] = []
-    for _, rows in by_case(document):
-        timed = [row for row in rows if row["status"] == "ok"]
-        lines += [f"### {title(document, rows)}", ""]
-        if timed:
-            lines += ["| " + " | ".join(HEADINGS) + " |", "|---" + "|---:" * (len(HEADINGS) - 1) + "|"]
-            lines += ["| " + " | ".join(cells(row, timed[0]["median_s"])) + " |" for row in timed] + [""]
-        lines += [f"- {line.strip()}" for _, line in _untimed(rows)] + [""]
-    return "\n".join([*lines, *(f"{line}  " for line in about(document))]) + "\n"
 
 
 def csv_text(document: Document) -> str:
@@ -109,12 +106,11 @@ def csv_text(document: Document) -> str:
     return file.getvalue()
 
 
-def _untimed(rows: Sequence[Row]) -> Iterator[tuple[Row, str]]:
-    """Rows without a time, those skipped for the same reason told together."""
-    untimed = [row for row in rows if row["status"] != "ok"]
-    for (status, reason), same in groupby(untimed, key=lambda row: (row["status"], row["reason"])):
-        group = list(same)
-        yield group[0], f"  {status.upper()}  {', '.join(row['provider'] for row in group)}: {reason}"
+def untimed(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[str]]]:
+    """Status, reason and providers of rows without a time, those for the same reason told together."""
+    others = [row for row in rows if row["status"] != "ok"]
+    for (status, reason), same in groupby(others, key=lambda row: (row["status"], row["reason"])):
+        yield status, reason, [row["provider"] for row in same]
 
 
 def _flat(value: Any) -> Any:

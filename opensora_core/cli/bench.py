@@ -19,7 +19,7 @@ from .screen import Screen, columns
 PATTERN = Argument(metavar="GLOB", help="Such as 'attention/*', or an op's name; `opensora bench list` shows all.")
 FORMATS = {  # suffix -> (module, function)
     ".csv": ("report_table", "csv_text"),
-    ".md": ("report_table", "markdown"),
+    ".md": ("report_markdown", "markdown"),
     ".html": ("report_html", "html"),
     ".png": ("report_png", "png"),
 }
@@ -56,7 +56,8 @@ def run(
     who: WhoOptions,
     how: HowOptions,
     output: Annotated[
-        Path | None, Option("--output", "-o", help="File of the results (.json); a page (.html) lies beside it.")
+        Path | None,
+        Option("--output", "-o", help="File of the results, .json or also .md, .csv, .png; a page lies beside it."),
     ] = None,
 ) -> int:
     """Time ops by every provider, after each has proved that it is right. Exits with 1 if one was refused.
@@ -65,8 +66,9 @@ def run(
     """
     bench = _benchmarks("bench")
     output = output or bench.default_output(datetime.now())
-    if output.suffix != ".json":
-        raise InvalidInputError(f"--output {output}: results are a .json file; `opensora bench report` makes others")
+    if output.suffix not in (".json", *FORMATS):
+        raise InvalidInputError(f"--output {output}: {output.suffix!r} is not one of .json, {', '.join(FORMATS)}")
+    results = output.with_suffix(".json")
     for name in _split(who.provider) + _split(who.backend):
         search_current_folder(name)
     asked = bench.Asked(
@@ -77,14 +79,15 @@ def run(
         with screen.progress("bench", report=True) as advance:
             document = bench.run(asked, output, advance)
     except KeyboardInterrupt:
-        screen.say(f"results so far are kept: opensora bench report {output}.partial")
+        screen.say(f"results so far are kept: opensora bench report {results}.partial")
         raise
     if warning := bench.busy(document):
         screen.note(warning)
     _show(screen, document)
-    page = output.with_suffix(".html")
-    _write(document, page)
-    screen.say(f"wrote {output} and {page}")
+    others = [path for path in dict.fromkeys((output.with_suffix(".html"), output)) if path != results]
+    for path in others:
+        _write(document, path)
+    screen.say(f"wrote {', '.join(map(str, (results, *others)))}")
     return 1 if bench.failures(document) else 0
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from typer.testing import CliRunner
 from opensora_benchmarks import bench, roofline
 from opensora_benchmarks.compare import compare, interval, verdict
 from opensora_benchmarks.report_html import html
-from opensora_benchmarks.report_table import csv_text, duration, markdown
+from opensora_benchmarks.report_markdown import markdown
+from opensora_benchmarks.report_table import csv_text, duration
 from opensora_benchmarks.results import SCHEMA, Journal, load
 from opensora_benchmarks.roofline import Roofline
 from opensora_benchmarks.sampling import Rule, Taken, relative_standard_error, summary, take_turns
@@ -120,7 +122,7 @@ def document(times, **changes):
         "device": "cpu", "cache": "cold", "clock": "c", "status": "ok", "reason": None, "samples_s": times,
         **summary(times), "flops": 10, "bytes": 5, "intensity": 2.0, "tflops": 1.0, "gbs": 2.0, "roofline_share": 0.5,
         "bound": "memory", "first_call_s": 1.0, "peak_memory": {"host": 2**20, "device": None}, "ended": "converged",
-        **changes.pop("row", {}),
+        "error_of_allowed": 0.25, **changes.pop("row", {}),
     }  # fmt: skip
     refused = {**row, "provider": "theirs", "status": "fail", "reason": "its error is 1"}
     del refused["samples_s"], refused["median_s"]
@@ -184,9 +186,6 @@ def test_other_files_are_refused(tmp_path, text, complaint):
 
 def test_reports_tell_times_and_refusals(tmp_path):
     found = document([0.001, 0.0011, 0.0012])
-    text = markdown(found)
-    assert "| numpy | 1.1 ms | 1.04 ms - 1.16 ms | 3 | 1.00 | 1 | 2 | 50% memory | 1.0 MiB | 1 s |" in text
-    assert "- FAIL  theirs: its error is 1" in text
     rows = list(csv.DictReader(io.StringIO(csv_text(found))))
     assert [float(row["seconds"]) for row in rows[:3]] == [0.001, 0.0011, 0.0012]
     assert (rows[3]["provider"], rows[3]["reason"], rows[3]["seconds"]) == ("theirs", "its error is 1", "")
@@ -194,6 +193,28 @@ def test_reports_tell_times_and_refusals(tmp_path):
     assert "gelu/x  N=3  float32, cold caches" in shown
     assert "roofline: 0.1 TFLOP/s in float32 by numpy, 10 GB/s by torch" in shown
     assert (duration(2.5), duration(3e-6), duration(1e-10)) == ("2.5 s", "3 us", "0.1 ns")
+
+
+def test_markdown_is_one_table_with_the_command_and_the_machine_at_its_foot():
+    found = document([0.001, 0.0011, 0.0012]) | {"command": "opensora bench run gelu"}
+    slow = {**found["results"][0], "provider": "a|b", "median_s": 0.0022, "bound": "compute"}
+    *lines, blank, made, machine, roof = markdown({**found, "results": [*found["results"], slow]}).splitlines()
+    assert lines[2:] == [
+        "| `gelu/x` | N=3 | numpy | 1.1 ms | 1.00 | 2 GB/s | 50% | 1.0 MiB | ok, 0.25 of the error allowed |",
+        "|  |  | a\\|b | 2.2 ms | 2.00 | 1 TFLOP/s | 50% | 1.0 MiB | ok, 0.25 of the error allowed |",
+        "|  |  | theirs | – | – | – | – | – | FAIL: its error is 1 |",
+    ]
+    assert (blank, made) == ("", "Made by `opensora bench run gelu`: float32, cold caches.  ")
+    assert "threads not limited; b; load None; today; commit unknown" in machine
+    assert roof.startswith("roofline: 0.1 TFLOP/s")
+
+
+def test_the_command_is_the_one_that_was_asked():
+    asked = bench.Asked("attention/*", backends=("numpy", "torch"), quick=True, budget=2.0, dtype="float64")
+    wanted = (
+        "opensora bench run 'attention/*' --backend numpy,torch --dtype float64 --quick --budget 2.0 --output b.json"
+    )
+    assert asked.command(Path("b.json")) == wanted
 
 
 def test_the_page_needs_nothing_else_and_trusts_no_name(tmp_path):
@@ -237,8 +258,12 @@ def test_a_function_of_ones_own_is_timed_beside_a_backend(fast, monkeypatch):
         "import numpy as np\n\ndef right(x, b, g):\n    return x + g * b\n\ndef wrong(x, b, g):\n    return x + b\n"
     )
     arguments = ("run", "gated_residual/tokens-prime", "--quick", "--warm", "--budget", "0.2", "--seed", "0")
-    good = opensora(*arguments, "--provider", "mine_for_bench:right", "--backend", "numpy", "-o", "good.json")
+    good = opensora(*arguments, "--provider", "mine_for_bench:right", "--backend", "numpy", "-o", "good.md")
     assert good.exit_code == 0, good.output
+    assert "wrote good.json, good.html, good.md" in good.stderr
+    assert "--provider mine_for_bench:right --quick --budget 0.2 --warm --seed 0 --output good.md`" in (
+        fast / "good.md"
+    ).read_text("utf-8")
     assert "mine_for_bench:right" in (fast / "good.html").read_text()
     rows = load(fast / "good.json")["results"]
     assert [(row["provider"], row["status"]) for row in rows] == [("numpy", "ok"), ("mine_for_bench:right", "ok")]
@@ -286,7 +311,7 @@ def test_a_run_that_is_stopped_says_where_its_rows_are(fast, monkeypatch):
         (("run", "gelu", "--arrays", "lists"), 2, "arrays 'lists' is not one of"),
         (("run", "gelu", "--backend", "numpy", "--device", "cuda:0"), 2, "cuda:0"),
         (("run", "gelu", "--backend", "numpy", "-o", "absent/r.json"), 2, "a folder that exists"),
-        (("run", "gelu", "--backend", "numpy", "-o", "r.html"), 2, "results are a .json file"),
+        (("run", "gelu", "--backend", "numpy", "-o", "r.txt"), 2, "'.txt' is not one of .json, .csv, .md"),
         (("report", "absent.json"), 2, "absent.json: No such file"),
     ],
 )
