@@ -149,6 +149,11 @@ ARCHITECTURES = (
         text.clip, CLIPTextConfig, CLIPText.create, rename=text.clip_weights,
         buffers=("text_model.embeddings.position_ids",), published=clip_text, fixed=CLIP_FIXED,
     ),
+    Architecture(
+        "CLIPText", "v2.0", "text encoder", "embeddings.token_embedding.weight",
+        text.clip, CLIPTextConfig, CLIPText.create, rename=text.clip_weights,
+        buffers=("embeddings.position_ids",), published=clip_text, fixed=CLIP_FIXED,
+    ),
 )  # fmt: skip
 
 

@@ -14,7 +14,10 @@ from ..module import rebuild, state_dict
 from ..nn.init import ShapeInit
 from ..ops import Ops
 from ..serialization.arriving import Arriving, Weight
+from ..serialization.dtypes import is_float
+from ..serialization.names import show
 from ..serialization.state import check_state
+from ..vae.image import AutoencoderKL, FrameVAE
 from .architectures import Architecture, recognise
 from .checkpoint import Checkpoint, open_checkpoint
 
@@ -23,7 +26,7 @@ NULL_CAPTION = "y_embedder.y_embedding"
 
 @dataclass(frozen=True)
 class Published:
-    """A published model on a backend."""
+    """A published model on a backend; an autoencoder of images as `FrameVAE`, which takes videos."""
 
     architecture: Architecture
     config: Any
@@ -37,12 +40,14 @@ def load_published(path: str | Path, ops: Ops, dtype: str | None = None) -> Publ
     The files stay mapped and each tensor is cast on its way to the backend, so that there is never a second copy of the
     model. dtype: of the weights, by default the backend's.
     Raises InvalidInputError where nothing or a pickle is found, FileFormatError for damaged files, WeightsError for
-    weights that are of no known model, or that lack, exceed or mismatch what their model needs.
+    weights that are of no known model, or that lack, exceed or mismatch what their model needs, NonFiniteError for NaN
+    and for numbers that `dtype` cannot hold.
     """
     checkpoint = open_checkpoint(path)
     architecture = recognise(checkpoint.shapes, checkpoint.source)
     config, shell, weights = fit_published(architecture, checkpoint)
-    return Published(architecture, config, rebuild(shell, Arriving(ops, weights, dtype)), checkpoint.source)
+    model = of_videos(config, rebuild(shell, Arriving(ops, weights, dtype)))
+    return Published(architecture, config, model, checkpoint.source)
 
 
 def fit_published(architecture: Architecture, checkpoint: Checkpoint) -> tuple[Any, Any, Mapping[str, Weight]]:
@@ -56,7 +61,17 @@ def fit_published(architecture: Architecture, checkpoint: Checkpoint) -> tuple[A
     except WeightsError as error:
         read_as = f"{architecture.name} of {architecture.release}"
         raise WeightsError(f"{checkpoint.source} was recognised as {read_as}, but {error}") from None
+    if odd := [name for name in weights if not is_float(weights[name].dtype)]:
+        raise WeightsError(
+            f"{checkpoint.source}: the weight {show(odd[0])} is of {weights[odd[0]].dtype}, expected floating numbers; "
+            "quantised models are not known here"
+        )
     return config, shell, weights
+
+
+def of_videos(config: Any, model: Any) -> Any:
+    """The model; one of images as one of videos."""
+    return FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model
 
 
 class Adapted(Mapping[str, Weight]):

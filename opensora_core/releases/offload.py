@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from ..module import rebuild
 from ..ops import Ops
 from ..serialization.arriving import Arriving, Offloaded, Weight
+from ..serialization.checked import Checked
 
 M = TypeVar("M")
 OFFLOAD_TYPES = ("none", "block_level")
@@ -18,6 +19,7 @@ OFFLOAD_TYPES = ("none", "block_level")
 def offloaded(ops: Ops, shell: M, weights: Mapping[str, Weight], dtype: str | None = None) -> M:
     """The weightless model with its weights on the backend, but for those of its blocks."""
     model: Any = shell
+    weights = Checked(weights, dtype or ops.dtype)
     lists = {f.name: getattr(model, f.name) for f in fields(model) if f.name.endswith("blocks")}
     resident = rebuild(replace(model, **dict.fromkeys(lists, ())), Arriving(ops, weights, dtype))
     blocks = {

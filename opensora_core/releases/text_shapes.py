@@ -31,7 +31,8 @@ def t5(shapes: Shapes) -> Values:
 
 
 def clip(shapes: Shapes) -> Values:
-    """CLIP's text model, of a file that may hold the image model too."""
+    """CLIP's text model, of a file that may hold the image model too, or of one that leaves out its prefix."""
+    shapes = clip_weights(shapes)
     vocabulary, width = shapes[f"{CLIP_PREFIX}embeddings.token_embedding.weight"]
     layers = f"{CLIP_PREFIX}encoder.layers"
     return {
@@ -52,5 +53,6 @@ def t5_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def clip_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the text model."""
-    return {name: array for name, array in weights.items() if name.startswith(CLIP_PREFIX)}
+    """Those of the text model, with its prefix."""
+    own = {name: array for name, array in weights.items() if name.startswith(CLIP_PREFIX)}
+    return own or {f"{CLIP_PREFIX}{name}": array for name, array in weights.items()}

@@ -12,24 +12,26 @@ from numpy.typing import NDArray
 
 from ..module import named_leaves, rebuild
 from ..ops import Ops
+from .checked import Checked
 from .pages import forget_pages
 
 Weight = NDArray[Any]
 
 
 class Arriving(Mapping[str, Any]):
-    """Mapped weights, each brought to the backend when it is asked for, its floating numbers cast to `dtype`.
+    """Mapped weights, each looked at and brought to the backend, cast to `dtype`, when it is asked for.
 
     The memory of what was read is given back at once, so that beside the weights asked for there is one more at most.
     dtype: by default the backend's.
     """
 
     def __init__(self, ops: Ops, weights: Mapping[str, Weight], dtype: str | None = None) -> None:
-        self._ops, self._weights, self._dtype = ops, weights, dtype or ops.dtype
+        self._ops, self._dtype = ops, dtype or ops.dtype
+        self._weights = weights if isinstance(weights, Checked) else Checked(weights, self._dtype)
 
     def __getitem__(self, name: str) -> Any:
         array = self._weights[name]
-        arrived = self._ops.asarray(array, self._dtype if "float" in str(array.dtype) else None)
+        arrived = self._ops.asarray(array, self._dtype)
         forget_pages(array)
         return arrived
 

@@ -22,7 +22,7 @@ from opensora_core.text.clip import CLIPText
 from opensora_core.text.clip_config import CLIPTextConfig
 from opensora_core.text.t5 import T5Encoder
 from opensora_core.text.t5_config import T5Config
-from opensora_core.vae.image import AutoencoderKL, AutoencoderKLConfig, FrameVAE
+from opensora_core.vae.image import AutoencoderKL, AutoencoderKLConfig
 from opensora_core.vae.temporal import TemporalVAEConfig
 from opensora_core.vae.two_stage import TwoStageConfig, TwoStageVAE
 from opensora_core.vae.windowed import WindowedVAE, WindowedVAEConfig
@@ -75,7 +75,7 @@ def test_older_layouts_of_the_2d_autoencoder_hold_the_same_weights(
     own = weights(AutoencoderKL, config)
     published = loaded(tmp_path, old(own, names))
     assert published.config == config
-    for name, array in state_dict(published.model).items():
+    for name, array in state_dict(published.model.module).items():
         np.testing.assert_array_equal(array, own[name], err_msg=name)
 
 
@@ -86,11 +86,13 @@ def test_latents_are_shifted_and_scaled_as_the_configuration_says(tmp_path: Path
     assert (config.scale, config.shift) == (0.5, 0.25)
     video = np.random.default_rng(0).uniform(-1, 1, (1, 3, 1, 8, 8)).astype(np.float32)
     plain, other = (loaded(tmp_path, own, entry) for entry in ({}, said))
-    z, shifted = (FrameVAE(p.model, p.config).encode(OPS, video) for p in (plain, other))
+    z, shifted = (p.model.encode(OPS, video) for p in (plain, other))
     np.testing.assert_allclose(shifted / 0.5 + 0.25, z / 0.3611 + 0.1159, atol=1e-5)
     for published, latents in ((plain, z), (other, shifted)):
-        expected = published.model.decode(OPS, (latents[:, :, 0] / published.config.scale) + published.config.shift)
-        decoded = FrameVAE(published.model, published.config).decode(OPS, latents)
+        expected = published.model.module.decode(
+            OPS, (latents[:, :, 0] / published.config.scale) + published.config.shift
+        )
+        decoded = published.model.decode(OPS, latents)
         np.testing.assert_allclose(decoded[:, :, 0], expected, atol=1e-5)
 
 
@@ -124,6 +126,16 @@ def test_a_configuration_of_another_computation_is_refused(
     name, value = next(iter(said.get("text_config", said).items()))
     with pytest.raises(InvalidInputError, match=re.escape(f"{name}={value!r} is not the {kind.__name__} of Open-Sora")):
         loaded(tmp_path, own, said)
+
+
+def test_clip_saved_by_itself_has_no_prefix(tmp_path: Path) -> None:
+    config = CLIPTextConfig(50, 64, 64, 1, 1)
+    own = weights(CLIPText, config)
+    plain = {name.removeprefix("text_model."): array for name, array in own.items()}
+    published = loaded(tmp_path, {**plain, "embeddings.position_ids": np.arange(77, dtype=np.int64)[None]})
+    assert (published.architecture.name, published.config.vocab_size) == ("CLIPText", 50)
+    for name, array in state_dict(published.model).items():
+        np.testing.assert_array_equal(array, own[name], err_msg=name)
 
 
 def test_the_autoencoder_of_v1_3_is_configured_by_encoder_and_decoder(tmp_path: Path) -> None:

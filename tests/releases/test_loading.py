@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -13,11 +15,12 @@ from opensora_core.dit.stdit import STDiT, STDiTConfig
 from opensora_core.dit.stdit2 import STDiT2, STDiT2Config
 from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.dit.stdit3_windows import WindowedConfig, WindowedSTDiT3
-from opensora_core.errors import FileFormatError, InvalidInputError, WeightsError
+from opensora_core.errors import FileFormatError, InvalidInputError, NonFiniteError, WeightsError
 from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
 from opensora_core.registry import get_backend
 from opensora_core.releases.checkpoint import open_checkpoint
+from opensora_core.releases.converting import convert
 from opensora_core.releases.discovery import find_parts
 from opensora_core.releases.loading import load_published
 from opensora_core.serialization.writer import write_safetensors
@@ -132,6 +135,42 @@ def test_weights_are_cast_on_their_way(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "a.safetensors", weights("v1.2"))
     published = load_published(tmp_path / "a.safetensors", OPS, "bfloat16")
     assert {str(array.dtype) for array in state_dict(published.model).values()} == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "message"),
+    [
+        (np.nan, None, "'rope.freqs' holds nan"),
+        (-np.inf, "bfloat16", "'rope.freqs' holds inf"),
+        (
+            -(2.0**20),
+            "float16",
+            r"'rope.freqs' holds 1\S*e[+]06, which float16 with at most 65504 cannot: use bfloat16",
+        ),
+    ],
+)
+@pytest.mark.parametrize("stored", [np.float32, ml_dtypes.bfloat16])
+def test_numbers_that_are_none_or_too_large_are_named(
+    value: float, dtype: str | None, message: str, stored: Any, tmp_path: Path
+) -> None:
+    own = {name: array.astype(stored) for name, array in weights("v1.2").items()}
+    own["rope.freqs"] = np.full_like(own["rope.freqs"], value)
+    write_safetensors(tmp_path / "a.safetensors", own)
+    for use in (
+        lambda: load_published(tmp_path / "a.safetensors", OPS, dtype),
+        lambda: convert(tmp_path / "a.safetensors", tmp_path / "b", dtype=dtype),
+    ):
+        with pytest.raises(NonFiniteError, match=message):
+            use()
+    assert not (tmp_path / "b").exists()
+
+
+def test_weights_of_whole_numbers_are_refused(tmp_path: Path) -> None:
+    own = weights("v1.2")
+    own["rope.freqs"] = own["rope.freqs"].astype(np.int32)
+    write_safetensors(tmp_path / "a.safetensors", own)
+    with pytest.raises(WeightsError, match=r"'rope.freqs' is of int32, expected floating numbers"):
+        load_published(tmp_path / "a.safetensors", OPS)
 
 
 def test_what_is_missing_or_too_much_is_named(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
 from opensora_core.registry import get_backend
-from opensora_core.releases import loading
 from opensora_core.releases.loading import load_published
+from opensora_core.serialization import arriving
 from opensora_core.serialization.pages import forget_pages
 from opensora_core.serialization.reader import open_safetensors
 from opensora_core.serialization.writer import write_safetensors
@@ -57,6 +57,6 @@ def test_every_weight_is_forgotten_as_soon_as_it_has_arrived(tmp_path: Path, mon
     own = {name: np.asarray(array) for name, array in state_dict(STDiT3.create(config, RandomInit(1))).items()}
     write_safetensors(tmp_path / "a.safetensors", own)
     forgotten: list[int] = []
-    monkeypatch.setattr(loading, "forget_pages", lambda array: forgotten.append(array.size))
+    monkeypatch.setattr(arriving, "forget_pages", lambda array: forgotten.append(array.size))
     load_published(tmp_path / "a.safetensors", get_backend("numpy"), "bfloat16")
     assert forgotten == [array.size for array in own.values()]

@@ -95,7 +95,7 @@ def test_older_names_and_convolutions_of_attention_load_like_those_of_today(tmp_
     (tmp_path / "config.json").write_text(json.dumps({**IMAGE.to_dict(), "_class_name": "AutoencoderKL"}))
     published = load_published(tmp_path, get_backend("numpy"))
     assert published.config == IMAGE
-    for name, weight in state_dict(published.model).items():
+    for name, weight in state_dict(published.model.module).items():
         assert_array_equal(weight, own[name])
 
 

@@ -11,11 +11,10 @@ from ...errors import InvalidInputError
 from ...module import rebuild
 from ...ops import Ops
 from ...releases.discovery import Part, find_parts
-from ...releases.loading import fit_published
+from ...releases.loading import fit_published, of_videos
 from ...releases.offload import offloaded
 from ...releases.release import RELEASES, Release
 from ...serialization.arriving import Arriving
-from ...vae.image import AutoencoderKL, FrameVAE
 
 
 class ReleaseFiles:
@@ -116,8 +115,3 @@ def without_weights(part: Part) -> Any:
     """The model of a part for what it tells without its weights, such as the shape of latents."""
     config, shell, _ = fit_published(part.architecture, part.checkpoint)
     return of_videos(config, shell)
-
-
-def of_videos(config: Any, model: Any) -> Any:
-    """The model; one of images as one of videos."""
-    return FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model

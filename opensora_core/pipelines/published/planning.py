@@ -19,7 +19,7 @@ from ...module import named_leaves, state_dict, to_backend
 from ...nn.init import ShapeInit
 from ...ops import Array
 from ...releases.architectures import ARCHITECTURES, Architecture
-from ...releases.loading import fit_published
+from ...releases.loading import fit_published, of_videos
 from ...releases.offload import OFFLOAD_TYPES, offloaded
 from ...releases.release import CELL, Release
 from ...releases.task import Text
@@ -27,7 +27,7 @@ from ...text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS
 from ...text.t5_streamed import StreamedT5
 from ..request import cache_of
 from .clips import plan_clips
-from .components import ReleaseFiles, of_videos
+from .components import ReleaseFiles
 from .conditions import read_conditions
 from .process import besides_arrays
 from .references import Placement
