@@ -13,7 +13,7 @@ from .screen import Screen
 
 def convert(
     screen: Screen,
-    source: Annotated[Path, Argument(help="Published weights: .safetensors, a folder, or an old pickle (.pth).")],
+    source: Annotated[str, Argument(help="Published weights: .safetensors, a folder, old pickles, or a hub's name.")],
     destination: Annotated[Path, Argument(metavar="FOLDER", help="What is written, whole or not at all.")],
     dtype: Annotated[str | None, Option(help="Of the floating weights, such as bfloat16; by default theirs.")] = None,
     layout: Annotated[str, Option(help="Names of the weight files: opensora or diffusers.")] = "opensora",
@@ -29,18 +29,20 @@ def convert(
     """
     from ..releases.converting import convert as run
     from ..releases.converting import stem_of
+    from ..releases.hub import local
     from ..releases.pixart import convert_pixart
 
+    found = local(source, pickles=True)
     saving: dict[str, Any] = {"max_shard_bytes": int(max_shard_gb * 1e9), "overwrite": not no_overwrite}
     begun: dict[str, Any] = {}
     if start is None:
-        architecture = run(source, destination, dtype=dtype, layout=layout, **saving)
+        architecture = run(found, destination, dtype=dtype, layout=layout, **saving)
     else:
-        made = convert_pixart(source, destination, start, dtype, stem=stem_of(layout), **saving)
+        made = convert_pixart(found, destination, start, dtype, stem=stem_of(layout), **saving)
         architecture, begun = made.architecture, {"new": list(made.new), "dropped": list(made.dropped)}
     size = sum(file.stat().st_size for file in destination.iterdir())
     document = {
-        "source": str(source),
+        "source": source,
         "destination": str(destination),
         "architecture": architecture.name,
         "release": architecture.release,

@@ -11,14 +11,18 @@ from .screen import Screen, columns
 
 def info(
     screen: Screen,
-    path: Annotated[Path | None, Argument(metavar="PATH", help="Of a model; without it, the embedded one.")] = None,
+    path: Annotated[
+        Path | None, Argument(metavar="PATH", help="Of a model, or a hub's name; without it, the embedded one.")
+    ] = None,
 ) -> None:
     """Show what a model is: parameters by part, precision, sizes, defaults. Loads no weights.
 
     Example: opensora info
     """
     from ..pipelines.storage import is_own
+    from ..releases.hub import local
 
+    path = None if path is None else local(path)
     if path is not None and not is_own(path):
         show_published(screen, path)
         return

@@ -51,9 +51,11 @@ def plan(
     """
     from ..pipelines.published.components import ReleaseFiles
     from ..pipelines.published.planning import GenerationPlan
+    from ..releases.hub import local
     from ..releases.release import RELEASES
 
-    files = RELEASES.get(model) or ReleaseFiles([model, *(parts or [])])
+    paths: list[str | Path] = [model, *(parts or [])]
+    files = RELEASES.get(model) or ReleaseFiles([local(path) for path in paths])
     planned = GenerationPlan(files, backend, dtype or "float32", offload_type, **size.settings())
     _show(screen, planned, list(planned.stages()))
 

@@ -7,8 +7,7 @@ v1.3), shards with an index, and the names of diffusers (`diffusion_pytorch_mode
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ..serialization.reader import open_safetensors
 from ..serialization.shards import read_shards
 from ..serialization.single import CONFIG_BYTES
 from .shapes import Shapes
-from .unpickling import PICKLES, unpickled
+from .unpickling import PICKLES
 
 STEMS = ("model", "diffusion_pytorch_model")
 WHOLE, INDEX = ".safetensors", ".safetensors.index.json"
@@ -50,21 +49,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     for a damaged one.
     """
     path = Path(path)
-    _refuse_pickle(path)
+    if path.suffix in PICKLES:
+        raise _pickles(path, [path])
     file = _only_model(path) if path.is_dir() else path
     tensors = read_shards(file.parent, stem_of(file)) if file.name.endswith(INDEX) else dict(open_safetensors(file))
     return Checkpoint(str(path), plain_names(tensors), _config_of(file))
-
-
-@contextmanager
-def opened(source: str | Path) -> Iterator[Checkpoint]:
-    """`open_checkpoint`, and of an old pickle what a limited process of its own has read, while the context lasts."""
-    path = Path(source)
-    if path.suffix not in PICKLES:
-        yield open_checkpoint(path)
-        return
-    with unpickled(path) as file:
-        yield open_checkpoint(file)
 
 
 def models_in(folder: Path) -> list[Path]:
@@ -83,8 +72,9 @@ def stem_of(model: Path) -> str:
 
 def _only_model(folder: Path) -> Path:
     found = models_in(folder)
-    for pickle in [] if found else sorted(file for file in folder.iterdir() if file.suffix in PICKLES):
-        _refuse_pickle(pickle)
+    pickles = sorted(file for file in folder.iterdir() if file.suffix in PICKLES)
+    if pickles and not found:
+        raise _pickles(folder, pickles)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise InvalidInputError(
@@ -100,12 +90,12 @@ def _config_of(model: Path) -> dict[str, Any]:
     return read_object(config, CONFIG_BYTES)
 
 
-def _refuse_pickle(path: Path) -> None:
-    if path.suffix in PICKLES:
-        raise InvalidInputError(
-            f"{path} is a pickle, which may run any code when it is read: "
-            f"turn it into safetensors with `opensora convert {path.name} FOLDER`"
-        )
+def _pickles(source: Path, found: list[Path]) -> InvalidInputError:
+    names = ", ".join(file.name for file in found)
+    return InvalidInputError(
+        f"{names}: pickles may run any code when they are read: turn them into safetensors with "
+        f"`opensora convert {source} FOLDER`"
+    )
 
 
 def plain_names(tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

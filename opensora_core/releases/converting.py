@@ -8,10 +8,12 @@ from typing import Any
 
 from ..checks import one_of
 from ..serialization.casting import Cast
+from ..serialization.checked import Checked
 from ..serialization.folder import save_folder
 from .architectures import Architecture, recognise
-from .checkpoint import opened
 from .loading import fit_published
+from .pickled import opened
+from .tokenizer_files import tokenizer_files
 
 STEMS: dict[str, str] = {"opensora": "model", "diffusers": "diffusion_pytorch_model"}
 
@@ -27,15 +29,17 @@ def convert(
 ) -> Architecture:
     """Write a published model into a folder: config.json, safetensors (in shards above the limit) and a manifest.
 
-    source: a safetensors file, a folder, or an old pickle, which is read in a limited process of its own. dtype: of the
-    floating weights, by default theirs. layout: what the weight files are called, "opensora" (model.safetensors) or
-    "diffusers" (diffusion_pytorch_model.safetensors). Tensors pass through one at a time.
-    Raises what `load_published` raises, and writes nothing then.
+    source: a safetensors file, a folder, or old pickles, one or shards in a folder, each of which is read in a limited
+    process of its own. A text encoder's tokenizer is copied with it. dtype: of the weights, by default theirs. layout:
+    what the weight files are called, "opensora" (model.safetensors) or "diffusers"
+    (diffusion_pytorch_model.safetensors). Tensors pass through one at a time.
+    Raises what `load_published` raises, NonFiniteError for weights that `dtype` cannot hold, and writes nothing then.
     """
     stem = stem_of(layout)
     with opened(source) as checkpoint:
         architecture = recognise(checkpoint.shapes, checkpoint.source)
-        config, _, weights = fit_published(architecture, checkpoint)
+        config, _, fitting = fit_published(architecture, checkpoint)
+        weights = Checked(fitting, dtype)
         save_folder(
             destination,
             header(architecture, config),
@@ -43,6 +47,7 @@ def convert(
             max_shard_bytes=max_shard_bytes,
             overwrite=overwrite,
             stem=stem,
+            beside=tokenizer_files(source) if architecture.part == "text encoder" else (),
         )
     return architecture
 

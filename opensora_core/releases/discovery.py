@@ -12,6 +12,7 @@ from ..serialization.inventory import inventory
 from .architectures import Architecture, recognise
 from .checkpoint import Checkpoint, models_in, open_checkpoint
 from .loading import fit_published
+from .unpickling import PICKLES
 
 DEPTH = 3  # folders below the one that was named: text encoders lie in ORGANISATION/MODEL
 
@@ -59,10 +60,18 @@ def find_parts(path: str | Path) -> list[Part]:
     found = list(_search(path, DEPTH))
     if not found:
         raise InvalidInputError(
-            f"{path} holds no published model that is known here (as .safetensors, in it or its folders); old .pth "
-            "files are turned into safetensors with `opensora convert`"
+            f"{path} holds no published model that is known here (as .safetensors, in it or its folders){_old(path)}"
         )
     return found
+
+
+def _old(folder: Path) -> str:
+    """Of old pickles in a folder, how they become safetensors."""
+    found = [file for file in sorted(folder.rglob("*")) if file.suffix in PICKLES]
+    if not found:
+        return ""
+    names = ", ".join(file.name for file in found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    return f", only the old pickles {names}: turn them into safetensors with `opensora convert {found[0].parent} NEW`"
 
 
 def _search(folder: Path, depth: int) -> Iterator[Part]:

@@ -6,15 +6,17 @@ import re
 from pathlib import Path
 
 from ..errors import InvalidInputError, MissingDependencyError
+from .unpickling import PICKLES
 
 FILES = ("*.json", "*.safetensors", "*.model", "*merges.txt")  # no pickles, no code
 _NAME = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)((?:/[A-Za-z0-9][\w.-]*)*)")
 
 
-def local(source: str | Path) -> Path:
+def local(source: str | Path, *, pickles: bool = False) -> Path:
     """A path on this machine: the source itself, or where its files of the hub lie, downloaded if need be.
 
     Of a repository its configurations, safetensors and tokenizers; of a file or folder in it that one and all JSON.
+    pickles: old ones too, where there are no safetensors.
     Raises MissingDependencyError without huggingface_hub, InvalidInputError for a file of weights that is not there,
     and where the hub cannot be reached and nothing was downloaded before, or has no such model.
     """
@@ -29,6 +31,8 @@ def local(source: str | Path) -> Path:
     repository, inside = name[1], name[2].removeprefix("/")
     wanted = [inside, *(f"{inside}/{pattern}" for pattern in FILES), "*.json"] if inside else list(FILES)
     found = _downloaded(repository, wanted) / inside
+    if pickles and found.is_dir() and not any(found.rglob("*.safetensors")):
+        found = _downloaded(repository, [*wanted, *(f"{inside}*{ending}" for ending in PICKLES)]) / inside
     if not found.exists():
         raise InvalidInputError(
             f"{source} is not a path here, and {repository} of the Hugging Face hub has no {inside}"

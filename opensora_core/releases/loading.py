@@ -55,18 +55,22 @@ def fit_published(architecture: Architecture, checkpoint: Checkpoint) -> tuple[A
     config = architecture.configure(checkpoint.shapes, checkpoint.config, checkpoint.source)
     shell = architecture.create(config, ShapeInit())
     weights = Adapted(checkpoint.tensors, architecture, config)
+    read_as = f"{checkpoint.source} was recognised as {architecture.name} of {architecture.release}"
+    _check_fit(read_as, shell, weights)
+    return config, shell, weights
+
+
+def _check_fit(read_as: str, shell: Any, weights: Adapted) -> None:
     expected = {name: tuple(array.shape) for name, array in state_dict(shell).items()}
     try:
         check_state(expected, weights.shapes)
     except WeightsError as error:
-        read_as = f"{architecture.name} of {architecture.release}"
-        raise WeightsError(f"{checkpoint.source} was recognised as {read_as}, but {error}") from None
+        raise WeightsError(f"{read_as}, but {error}") from None
     if odd := [name for name in weights if not is_float(weights[name].dtype)]:
         raise WeightsError(
-            f"{checkpoint.source}: the weight {show(odd[0])} is of {weights[odd[0]].dtype}, expected floating numbers; "
+            f"{read_as}, but the weight {show(odd[0])} is of {weights[odd[0]].dtype}, expected floating numbers; "
             "quantised models are not known here"
         )
-    return config, shell, weights
 
 
 def of_videos(config: Any, model: Any) -> Any:

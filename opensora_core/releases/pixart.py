@@ -22,10 +22,10 @@ from ..serialization.folder import save_folder
 from ..serialization.state import check_state
 from ..text.published_tokenizers import T5_LENGTHS
 from .architectures import ARCHITECTURES, PIXART, Architecture
-from .checkpoint import opened
 from .converting import header
 from .denoiser_shapes import XL_HEAD_DIM
 from .loading import NULL_CAPTION, null_caption
+from .pickled import opened
 from .shapes import Shapes, count
 
 STARTS = ("v1.0", "v1.1", "v1.2")

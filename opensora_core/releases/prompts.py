@@ -20,6 +20,7 @@ from ..text.cleaning import clean_prompt
 from ..text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS, PublishedTokenizer, open_tokenizer
 from ..text.warning import PromptWarning
 from .text_models import load_clip, open_t5
+from .tokenizer_files import tokenizer_folder
 
 Encoder = Callable[[Ops, NDArray[Any], NDArray[Any] | None], Array]
 """Host ids [B, L] and mask [B, L] or None -> features [B, L, C] or [B, C]."""
@@ -98,7 +99,7 @@ def t5_prompts(ops: Ops, folder: str | Path, release: str, *, cache: ArrayCache 
     length = T5_LENGTHS[one_of("release", release, list(T5_LENGTHS))]
     encoder, is_v1 = open_t5(folder), release != "v2.0"
     key = fingerprint(encoder.weights)
-    tokenizer = open_tokenizer(folder, length)
+    tokenizer = open_tokenizer(tokenizer_folder(folder), length)
     return PromptEncoder(ops, tokenizer, encoder, cleans=is_v1, masks=is_v1, key=key, cache=cache)
 
 
@@ -106,7 +107,7 @@ def clip_prompts(ops: Ops, folder: str | Path, *, cache: ArrayCache | None = Non
     """CLIP's pooled token [B, C] as Open-Sora v2.0 has it; model and tokenizer from a folder."""
     clip = load_clip(ops, folder)
     key = fingerprint({name: ops.to_numpy(array) for name, array in state_dict(clip).items()})
-    tokenizer = open_tokenizer(folder, CLIP_LENGTH)
+    tokenizer = open_tokenizer(tokenizer_folder(folder), CLIP_LENGTH)
 
     def pooled(ops: Ops, ids: NDArray[Any], mask: NDArray[Any] | None) -> Array:
         return clip(ops, ids).pooled

@@ -6,7 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,26 +17,30 @@ MINUTES = 60
 
 
 @contextmanager
-def unpickled(path: Path) -> Iterator[Path]:
-    """A safetensors file with the weights of a pickle, for as long as the context lasts.
+def unpickled(pickles: Sequence[Path]) -> Iterator[list[Path]]:
+    """A safetensors file with the weights of each pickle, for as long as the context lasts.
 
-    The pickle is read by Torch with `weights_only`, in an isolated Python without an environment of its own.
+    A pickle is read by Torch with `weights_only`, in an isolated Python without an environment of its own.
     Raises InvalidInputError without the file, MissingDependencyError without Torch, FileFormatError for what is no
     state dict.
     """
-    if not path.is_file():
-        raise InvalidInputError(f"cannot read {path}: there is no such file")
-    reader = _reader()
+    if missing := [path for path in pickles if not path.is_file()]:
+        raise InvalidInputError(f"cannot read {missing[0]}: there is no such file")
     with tempfile.TemporaryDirectory(prefix="opensora-convert-") as folder:
-        target = Path(folder) / "model.safetensors"
-        command = [sys.executable, "-I", str(reader), str(path.resolve()), str(target)]
-        done = subprocess.run(
-            command, cwd=folder, env={}, capture_output=True, text=True, timeout=MINUTES * 60, check=False
-        )
-        if done.returncode or not target.exists():
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise FileFormatError(f"{path} cannot be read as a state dict of tensors: {reason:.400}")
-        yield target
+        targets = [Path(folder) / f"{number}.safetensors" for number, _ in enumerate(pickles)]
+        for path, target in zip(pickles, targets, strict=True):
+            _unpickle(path, target)
+        yield targets
+
+
+def _unpickle(path: Path, target: Path) -> None:
+    command = [sys.executable, "-I", str(_reader()), str(path.resolve()), str(target)]
+    done = subprocess.run(
+        command, cwd=target.parent, env={}, capture_output=True, text=True, timeout=MINUTES * 60, check=False
+    )
+    if done.returncode or not target.exists():
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise FileFormatError(f"{path} cannot be read as a state dict of tensors: {reason:.400}")
 
 
 def _reader() -> Path:

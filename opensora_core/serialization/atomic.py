@@ -150,7 +150,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not stat.S_ISREG(mode):
         raise InvalidInputError(f"cannot write {target}: it is not a regular file")
     if not overwrite:
-        raise InvalidInputError(f"{target} exists already: choose another name, or allow overwriting (--overwrite)")
+        raise InvalidInputError(f"{target} exists already: choose another name, or allow overwriting")
 
 
 def _create(temporary: Path, target: Path) -> None:
@@ -193,7 +193,7 @@ def _check_folder(target: Path, overwrite: bool) -> None:
     if not target.is_dir():
         raise InvalidInputError(f"cannot write the folder {target}: a file of that name exists")
     if not overwrite and any(target.iterdir()):
-        raise InvalidInputError(f"{target} exists already: choose another name, or allow overwriting (--overwrite)")
+        raise InvalidInputError(f"{target} exists already: choose another name, or allow overwriting")
     if foreign := foreign_content(target):
         raise InvalidInputError(f"{target} is not replaced, it may hold files of yours: {foreign}; choose another name")
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,11 +46,13 @@ def save_folder(
     max_shard_bytes: int = 5 * 10**9,
     overwrite: bool = True,
     stem: str = STEM,
+    beside: Sequence[Path] = (),
 ) -> None:
     """Write a folder, whole or not at all, tensor by tensor; a lazy mapping never holds two.
 
     `config` holds JSON values only (tuples come back as lists). A tensor of more than `max_shard_bytes` gets a shard of
-    its own. `stem` names the weight files for other readers; `load_folder` wants "model". Raises InvalidInputError for
+    its own. `stem` names the weight files for other readers; `load_folder` wants "model". `beside`: files that are
+    copied into the folder. Raises InvalidInputError for
     a config or tensors that could not be read back, and for a `path` that cannot be written to or holds files of
     somebody else.
     """
@@ -58,8 +61,10 @@ def save_folder(
     shards = _split(entries, max_shard_bytes, stem)
     with atomic_folder(path, overwrite=overwrite) as folder:
         (folder / CONFIG).write_bytes(text)
-        for file, names in shards.items():
-            write_safetensors(folder / file, _Subset(tensors, names))
+        for file in beside:
+            shutil.copyfile(file, folder / file.name)
+        for shard, names in shards.items():
+            write_safetensors(folder / shard, _Subset(tensors, names))
         if len(shards) > 1:
             (folder / index_name(stem)).write_bytes(encode_index(shards, entries))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,15 @@ from opensora_core.dit.config import STDiT3Config
 from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
+from opensora_core.registry import get_backend
 from opensora_core.releases.checkpoint import open_checkpoint
+from opensora_core.releases.prompts import t5_prompts
 from opensora_core.serialization.writer import write_safetensors
+from opensora_core.text.t5 import T5Encoder
+from opensora_core.text.t5_config import T5Config
 from tests.cli.conftest import document
 from tests.pipelines.tiny_published import write_models
+from tests.text.tiny import t5_tokenizer
 
 CONFIG = STDiT3Config(hidden_size=24, depth=2, num_heads=2, caption_channels=8, model_max_length=6)
 
@@ -54,6 +60,66 @@ def test_a_pickle_is_read_only_when_it_is_converted(opensora, weights):
     assert (refused.exit_code, "opensora convert old.pth" in refused.stderr) == (2, True)
     assert opensora("convert", "old.pth", "new").exit_code == 0
     np.testing.assert_array_equal(open_checkpoint("new").tensors["rope.freqs"], weights["rope.freqs"])
+
+
+@pytest.fixture
+def t5_in_pickles(weights) -> Path:
+    """T5 as it was published: pickles in shards with their index, configuration and tokenizer; no safetensors."""
+    t5_tokenizer(Path("t5"))
+    (Path("t5") / "config.json").write_text(json.dumps({"relative_attention_max_distance": 64}))
+    own = state_dict(T5Encoder.create(T5Config(60, 8, 4, 16, 1, 2), RandomInit(0)))
+    files = {f"pytorch_model-0000{i + 1}-of-00002.bin": list(own)[i::2] for i in range(2)}
+    for file, names in files.items():
+        torch.save({name: torch.tensor(own[name]) for name in names}, Path("t5") / file)
+    index = {"weight_map": {name: file for file, names in files.items() for name in names}}
+    (Path("t5") / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return Path("t5")
+
+
+def test_pickles_in_shards_are_converted_with_configuration_and_tokenizer(opensora, t5_in_pickles, monkeypatch):
+    refused = opensora("info", "t5")
+    assert "pytorch_model-00001-of-00002.bin, pytorch_model-00002-of-00002.bin: turn" in refused.stderr
+    assert "`opensora convert t5 NEW`" in refused.stderr
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append("*.bin" in allow_patterns)
+        return "t5"
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert opensora("convert", "DeepFloyd/t5-v1_1-xxl", "new").exit_code == 0
+    assert asked == [False, True], "pickles only where there is nothing else"
+    assert {"spiece.model", "model.safetensors", "config.json", "manifest.json"} == set(digests(Path("new")))
+    [part] = document(opensora("info", "new", "--json"))["parts"]
+    assert (part["architecture"], part["config"]["relative_attention_max_distance"]) == ("T5Encoder", 64)
+    for name, array in open_checkpoint("new").tensors.items():
+        shards = [torch.load(file) for file in sorted(t5_in_pickles.glob("*.bin"))]
+        np.testing.assert_array_equal(array, next(shard[name] for shard in shards if name in shard).numpy())
+    features, _ = t5_prompts(get_backend("numpy"), "new", "v1.2")(["a cat"])
+    assert features.shape == (1, 300, 8)
+    (t5_in_pickles / "pytorch_model-00002-of-00002.bin").unlink()
+    assert "lacks the shard pytorch_model-00002-of-00002.bin" in opensora("convert", "t5", "x").stderr
+
+
+def test_the_tokenizer_lies_beside_the_text_encoder_as_diffusers_has_it(opensora, tmp_path):
+    t5_tokenizer(tmp_path / "tokenizer_2")
+    (tmp_path / "text_encoder_2").mkdir()
+    own = state_dict(T5Encoder.create(T5Config(60, 8, 4, 16, 1, 2), RandomInit(0)))
+    write_safetensors(tmp_path / "text_encoder_2" / "model.safetensors", own)
+    features, _ = t5_prompts(get_backend("numpy"), tmp_path / "text_encoder_2", "v1.2")(["a cat"])
+    assert features.shape == (1, 300, 8)
+    assert opensora("convert", tmp_path / "text_encoder_2", "new").exit_code == 0
+    assert (Path("new") / "spiece.model").exists()
+
+
+def test_a_pickle_of_no_model_and_a_folder_not_to_be_replaced_are_named_as_given(opensora, weights):
+    torch.save({"a": torch.zeros(1)}, "old.pth")
+    assert "old.pth holds no model that is known here" in opensora("convert", "old.pth", "new").stderr
+    write_safetensors("w.safetensors", weights)
+    assert opensora("convert", "w.safetensors", "new").exit_code == 0
+    refused = opensora("convert", "w.safetensors", "new", "--no-overwrite")
+    assert "new exists already: choose another name, or allow overwriting\n" in refused.stderr
+    assert "--overwrite)" not in refused.stderr
 
 
 class Evil:
