@@ -14,6 +14,11 @@ from .config import STDiT3Config
 IMAGE_FPS = 120.0  # the frame rate that stands for a single image in Open-Sora v1.2
 
 
+def conditioning_fps(num_frames: int, fps: float) -> float:
+    """The frame rate that a denoiser is conditioned on: a single image has `IMAGE_FPS`."""
+    return IMAGE_FPS if num_frames == 1 else fps
+
+
 @dataclass(frozen=True)
 class PatchEmbed:
     """Convolution whose kernel is its stride: one token per patch. weight [C, in, pt, ph, pw]."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dit.captions import TextContext, null_captions
-from ..dit.embedders import IMAGE_FPS
+from ..dit.embedders import conditioning_fps
 from ..ops import Array, Ops
 from ..random import normal_batch
 from ..schedulers.parametrization import to_velocity
@@ -95,7 +95,7 @@ def predict_once(
 ) -> Array:
     """Velocity [B, C, T, h, w] at latents z for text features [B, L, C] and mask, without guidance."""
     context = text_context(ops, parts, Prompt(features, mask), guidance_scale=1)
-    rate = IMAGE_FPS if z.shape[2] == 1 else parts.config.fps if fps is None else fps
+    rate = conditioning_fps(z.shape[2], parts.config.fps if fps is None else fps)
     rows, columns = parts.config.codec.block[1:]
     size = float(z.shape[3] * rows), float(z.shape[4] * columns)
     return predict_velocity(ops, parts, z, timestep, context, None, rate, *size)
@@ -103,7 +103,7 @@ def predict_once(
 
 def window_velocity(ops: Ops, parts: Components, request: Request, context: TextContext) -> Velocity:
     """Return the velocity of one request as a function of latents, timestep and frame mask, guided in its interval."""
-    fps = IMAGE_FPS if request.num_frames == 1 else request.fps
+    fps = conditioning_fps(request.num_frames, request.fps)
     low, high = parts.config.guidance_interval
 
     def predictor(text: TextContext) -> Velocity:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpointed import checkpointed
-from ..dit.embedders import IMAGE_FPS
+from ..dit.embedders import conditioning_fps
 from ..errors import InvalidInputError, NonFiniteError
 from ..module import rebuild, state_dict
 from ..ops import Array, Ops
@@ -40,7 +40,7 @@ def training_batch(
         "noise": rng.standard_normal(latents.shape, dtype=np.float32),
         "t": training_timesteps(rng, n, ratio=parts.config.timestep_shift),
         "drop": np.asarray(rng.random(n) < caption_dropout),
-        "fps": np.full(n, IMAGE_FPS if latents.shape[2] == 1 else parts.config.fps, np.float32),
+        "fps": np.full(n, conditioning_fps(latents.shape[2], parts.config.fps), np.float32),
     }
     return {"text": text, "text_mask": text_mask, **{name: ops.asarray(a) for name, a in host.items()}}
 

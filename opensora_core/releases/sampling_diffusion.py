@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..checks import number, whole
-from ..dit.embedders import IMAGE_FPS
+from ..dit.embedders import conditioning_fps
 from ..dit.stdit import STDiT
 from ..dit.stdit2 import STDiT2, VideoSize
 from ..errors import InvalidInputError
@@ -98,7 +98,7 @@ class STDiT2Sampler(DiffusionSampler):
     def __call__(self, ops: Ops, denoiser: STDiT2, task: Task, text: Text, given: Any) -> Iterator[Step]:
         """Sample one clip; see `Sampler`."""
         context = guided_context(ops, denoiser, text, task.guidance_scale)
-        fps = IMAGE_FPS if task.num_frames == 1 else task.fps
+        fps = conditioning_fps(task.num_frames, task.fps)
         size = VideoSize(float(task.height), float(task.width), float(task.num_frames), fps)
 
         def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:

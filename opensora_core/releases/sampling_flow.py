@@ -9,7 +9,7 @@ from typing import Any
 
 from ..checks import number, switch
 from ..conditioning.given_frames import Condition
-from ..dit.embedders import IMAGE_FPS
+from ..dit.embedders import conditioning_fps
 from ..dit.stdit3 import STDiT3
 from ..dit.stdit3_windows import GivenFrames, WindowedSTDiT3
 from ..ops import Array, Ops
@@ -45,9 +45,10 @@ class STDiT3Sampler(Sampler):
     def __call__(self, ops: Ops, denoiser: STDiT3, task: Task, text: Text, given: Placed | None) -> Iterator[Step]:
         """Sample one clip; see `Sampler`."""
         context = guided_context(ops, denoiser, text, task.guidance_scale)
+        rate = conditioning_fps(task.num_frames, task.fps)
 
         def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
-            t, fps = (ops.full((z.shape[0],), value, z.dtype) for value in (timestep, _fps(task)))
+            t, fps = (ops.full((z.shape[0],), value, z.dtype) for value in (timestep, rate))
             return denoiser.denoise(ops, z, t, context, fps=fps, height=task.height, width=task.width, x_mask=x_mask)
 
         def alone(z: Array, timestep: float, x_mask: Array | None) -> Array:
@@ -133,9 +134,10 @@ class WindowedSTDiT3Sampler(Sampler):
         context = denoiser.encode_text(ops, y, mask)
         null = ops.concat([y[B : 2 * B]] * copies, axis=0)
         seen = None if given is None else _seen(ops, given, denoiser.encode_text(ops, null, mask))
+        rate = conditioning_fps(task.num_frames, task.fps)
 
         def predict(z: Array, timestep: float, x_mask: Array | None) -> Array:
-            t, fps = (ops.full((z.shape[0],), value, z.dtype) for value in (timestep, _fps(task)))
+            t, fps = (ops.full((z.shape[0],), value, z.dtype) for value in (timestep, rate))
             return denoiser.denoise(
                 ops, z, t, context, fps=fps, height=task.height, width=task.width, given=seen, x_mask=None
             )
@@ -153,10 +155,6 @@ class WindowedSTDiT3Sampler(Sampler):
                 scale_temporal=self.scale_temporal,
             )
         return sampling_timesteps(task.num_inference_steps, ratio=ratio)
-
-
-def _fps(task: Task) -> float:
-    return IMAGE_FPS if task.num_frames == 1 else task.fps
 
 
 def _scales(scale: float, num_steps: int, swings: bool) -> list[float]:
