@@ -10,7 +10,6 @@ rows. Exits with 1 if fewer than 95 % are SAME.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 from .compare import Comparison, compare
 from .machine import describe_machine
 from .results import Document, load
+from .standing import write_json
 
 WANTED = 0.95
 Pair = Callable[[], tuple[Document, Document]]
@@ -77,11 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for row in result["others"]:
         print(f"  {row['verdict']:6} {row['case']} {row['provider']}: {row['low']:.3f} - {row['high']:.3f}")
     if options.json:
-        from opensora_core.serialization.atomic import atomic_file
-
         about = {"benchmark": "compare_check", "run": asked, "machine": describe_machine(["numpy"])}
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps({**about, **result}, indent=1) + "\n")
+        write_json(options.json, {**about, **result})
     return 0 if result["passed"] else 1
 
 

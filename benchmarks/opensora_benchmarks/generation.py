@@ -5,14 +5,12 @@ python -m opensora_benchmarks.generation [--threads 1] [--repeat 7] [--backends 
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from .machine import describe_machine, ran_again
+from .machine import describe_machine
+from .standing import parser_of, read_options, write_json
 
 PROMPT = "a red circle moves right on a blue background"
 
@@ -44,16 +42,11 @@ def measure(backends: Sequence[str], repeat: int, **settings: Any) -> dict[str, 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description="Time the embedded model's generation on several backends.")
-    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
-    parser.add_argument("--repeat", type=int, default=7, help="turns of every backend (default 7)")
+    parser = parser_of("Time the embedded model's generation on several backends.", 7)
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's 30)")
     parser.add_argument("--backends", default="numpy,numba,torch", help="default: numpy,numba,torch")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    options = parser.parse_args(arguments)
-    if min(options.threads, options.repeat) < 1:
-        parser.error("--threads and --repeat must be at least 1")
-    if ran_again("opensora_benchmarks.generation", options.threads, arguments):
+    options = read_options(parser, "opensora_benchmarks.generation", arguments)
+    if options is None:
         return
     backends = options.backends.split(",")
     rows = measure(backends, options.repeat, num_inference_steps=options.steps)
@@ -61,12 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name:6} {row['seconds']:.3f} s at least, {row['median_seconds']:.3f} s median", end="")
         print(f", up to {row['levels_off']} of 255 levels from {backends[0]}")
     if options.json:
-        from opensora_core.serialization.atomic import atomic_file
-
         machine = describe_machine([name for name in ("numpy", "numba", "torch") if name in backends])
         about = {"benchmark": "generation", "threads": options.threads, "turns": options.repeat}
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps({**about, "machine": machine, "backends": rows}, indent=1) + "\n")
+        write_json(options.json, {**about, "machine": machine, "backends": rows})
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import multiprocessing
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+Result = TypeVar("Result")
 
 
 def peak_of_process(call: Callable[[], Any]) -> int | None:
@@ -29,6 +32,12 @@ def peak_of_process(call: Callable[[], Any]) -> int | None:
 def peak_so_far() -> int | None:
     """Bytes that the whole process took at most, since `peak_of_process` began or it did; None where not Linux."""
     return _field(STATUS, "VmHWM") if STATUS.exists() else None
+
+
+def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
+    """What a function gives in a process of its own, which nothing before it has made larger."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args).result()
 
 
 def _give_back() -> None:

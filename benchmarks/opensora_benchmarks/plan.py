@@ -8,13 +8,9 @@ Measured is the most that the process takes at a time, mapped files included (Li
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,9 +25,10 @@ from opensora_core.releases.task import Text
 from opensora_core.releases.text_models import open_t5
 from opensora_core.vae.pixels import to_frames
 
-from .machine import describe_machine, ran_again
-from .memory import peak_so_far
+from .machine import describe_machine
+from .memory import in_fresh_process, peak_so_far
 from .plan_cases import CASES, PlanCase
+from .standing import parser_of, read_options, write_json
 
 STEPS = 2  # of the sampler: the second one holds what the first one gave
 Row = dict[str, Any]
@@ -88,8 +85,7 @@ def rows(only: str = "") -> Iterator[Row]:
         with tempfile.TemporaryDirectory(prefix="opensora-plan-") as folder:
             paths = list(case.write(Path(folder)))
             planned = foretold(case, paths)
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                whole = process.submit(measured, case, paths).result()
+            whole = in_fresh_process(measured, case, paths)
         share = None if whole is None else round(planned["planned_bytes"] / whole, 3)
         yield {**about, **planned, "process_bytes": whole, "planned_share": share}
 
@@ -104,14 +100,10 @@ def describe(row: Row) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line a case, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description="Measure how far processes are from what `opensora plan` foretells.")
-    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
+    parser = parser_of("Measure how far processes are from what `opensora plan` foretells.")
     parser.add_argument("--only", default="", help="stages whose name begins so (default: all)")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error("--threads must be at least 1")
-    if ran_again("opensora_benchmarks.plan", options.threads, arguments):
+    options = read_options(parser, "opensora_benchmarks.plan", arguments)
+    if options is None:
         return
     found = []
     for row in rows(options.only):
@@ -119,11 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         found.append(row)
     if options.json:
-        from opensora_core.serialization.atomic import atomic_file
-
         about = {"benchmark": "plan", "threads": options.threads, "machine": describe_machine(["numpy", "torch"])}
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps({**about, "rows": found}, indent=1) + "\n")
+        write_json(options.json, {**about, "rows": found})
 
 
 if __name__ == "__main__":

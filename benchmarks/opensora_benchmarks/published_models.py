@@ -10,20 +10,18 @@ process of its own. Peak memory is by how much that process grows, mapped files 
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from .machine import describe_machine, ran_again
+from .machine import describe_machine
+from .memory import in_fresh_process
 from .published_measures import check, encode, load, run_blocks, step
 from .published_weights import RandomWeights
+from .standing import parser_of, read_options, write_json
 
 LOADED = (
     "stdit-xl2-v1.0_16x256x256", "stdit2-xl2-v1.1", "stdit3-xl2-v1.2", "stdit3-xl2-v1.3", "vae-v1.2", "vae-v1.3",
@@ -51,17 +49,17 @@ def measure(only: str = "") -> Iterator[Row]:
             write_safetensors(path, weights)
             for backend, dtype in BACKENDS:
                 made = {"measured": "load", "backend": backend, "dtype": dtype}
-                yield {**about, **made, **_apart(load, path, backend, dtype)}
+                yield {**about, **made, **in_fresh_process(load, path, backend, dtype)}
             for backend, dtype in STEPS.get(table, ()):
                 made = {"measured": "step", "backend": backend, "dtype": dtype}
-                yield {**about, **made, **_apart(step, path, backend, dtype)}
+                yield {**about, **made, **in_fresh_process(step, path, backend, dtype)}
     for table in (name for name in SHAPES_ONLY if name.startswith(only)):
         about = {"model": table, "parameters": RandomWeights.published(table).parameters}
-        yield {**about, "measured": "names", **_apart(check, table)}
+        yield {**about, "measured": "names", **in_fresh_process(check, table)}
         for backend, dtype in BACKENDS if table in BLOCKS else ():
             for kind in ("double_blocks", "single_blocks"):
                 made = {"measured": kind, "backend": backend, "dtype": dtype}
-                yield {**about, **made, **_apart(run_blocks, table, kind, backend, dtype)}
+                yield {**about, **made, **in_fresh_process(run_blocks, table, kind, backend, dtype)}
 
 
 def measure_t5() -> Iterator[Row]:
@@ -77,13 +75,7 @@ def measure_t5() -> Iterator[Row]:
         write_safetensors(path, weights)
         made = {"measured": "encode", "backend": "torch", "dtype": "bfloat16"}
         about = {"model": "t5-v1_1-xxl", "parameters": weights.parameters}
-        yield {**about, **made, **_apart(encode, path, "torch", "bfloat16")}
-
-
-def _apart(function: Callable[..., Row], *args: str) -> Row:
-    """What a function gives in a fresh process, which nothing before it has made larger."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-        return process.submit(function, *args).result()
+        yield {**about, **made, **in_fresh_process(encode, path, "torch", "bfloat16")}
 
 
 def describe(row: Row) -> str:
@@ -96,15 +88,11 @@ def describe(row: Row) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line a measurement, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description="Load full-size published models with random weights, and use one.")
-    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
+    parser = parser_of("Load full-size published models with random weights, and use one.")
     parser.add_argument("--only", default="", help="models whose name begins so (default: all)")
     parser.add_argument("--t5", action="store_true", help="T5 v1.1 XXL too: 9.5 GB on the disk for a while")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error("--threads must be at least 1")
-    if ran_again("opensora_benchmarks.published_models", options.threads, arguments):
+    options = read_options(parser, "opensora_benchmarks.published_models", arguments)
+    if options is None:
         return
     rows = []
     for row in chain(measure(options.only), measure_t5() if options.t5 else ()):
@@ -112,12 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         rows.append(row)
     if options.json:
-        from opensora_core.serialization.atomic import atomic_file
-
         about = {"benchmark": "published_models", "threads": options.threads}
         document = {**about, "machine": describe_machine(["numpy", "torch"]), "rows": rows}
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n")
+        write_json(options.json, document)
 
 
 if __name__ == "__main__":

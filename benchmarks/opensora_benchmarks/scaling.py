@@ -9,13 +9,12 @@ more places, and spatial attention of 256 places in more and more frames. Takes 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .machine import ran_again
+from .standing import parser_of, read_options, write_json
 
 BACKENDS = ("numpy", "torch", "numba")
 RIVAL = "jax"  # shown too where it is installed; it has full attention only
@@ -38,16 +37,12 @@ def growth(document: dict[str, Any]) -> dict[str, dict[str, dict[str, float | No
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print how everything grows, and write results and picture if asked to."""
-    parser = argparse.ArgumentParser(description="Time attention at more and more tokens.")
-    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
+    parser = parser_of("Time attention at more and more tokens.")
     parser.add_argument("--budget", type=float, default=5.0, help="seconds for each case and provider (default 5)")
     parser.add_argument("--pattern", default="*scaling*", help="which cases (default '*scaling*')")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
     parser.add_argument("--png", type=Path, help="file to draw time and memory against tokens into")
-    options = parser.parse_args(arguments)
-    if options.threads < 1:
-        parser.error("--threads must be at least 1")
-    if ran_again("opensora_benchmarks.scaling", options.threads, arguments):
+    options = read_options(parser, "opensora_benchmarks.scaling", arguments)
+    if options is None:
         return
     from .bench import failures
 
@@ -81,8 +76,7 @@ def _write(options: argparse.Namespace, document: dict[str, Any]) -> None:
     from .report_png import scaling_png
 
     if options.json:
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n")
+        write_json(options.json, document)
     if options.png:
         with atomic_file(options.png) as temporary:
             temporary.write_bytes(scaling_png(document))

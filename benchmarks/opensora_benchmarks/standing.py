@@ -1,4 +1,4 @@
-"""What standing measurements share: options, turns, ratios within one run, and the file of results."""
+"""What measuring commands share: options, turns, ratios within one run, and the file of results."""
 
 from __future__ import annotations
 
@@ -13,16 +13,30 @@ from typing import Any
 from .machine import describe_machine, ran_again
 
 
-def options_of(module: str, about: str, repeat: int, arguments: Sequence[str] | None) -> argparse.Namespace | None:
-    """Read --threads, --repeat and --json; None where the module was run again in a process with those threads."""
+def parser_of(about: str, repeat: int | None = None) -> argparse.ArgumentParser:
+    """A parser of --threads and --json, and of --repeat where a number of turns is given; a command adds its own."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
-    parser.add_argument("--repeat", type=int, default=repeat, help=f"turns of everybody (default {repeat})")
+    if repeat is not None:
+        parser.add_argument("--repeat", type=int, default=repeat, help=f"turns of everybody (default {repeat})")
     parser.add_argument("--json", type=Path, help="file to write the results to")
+    return parser
+
+
+def read_options(
+    parser: argparse.ArgumentParser, module: str, arguments: Sequence[str] | None
+) -> argparse.Namespace | None:
+    """Read the options; None where the module was run again in a process with those threads."""
     options = parser.parse_args(arguments)
-    if min(options.threads, options.repeat) < 1:
-        parser.error("--threads and --repeat must be at least 1")
+    for name in ("threads", "repeat"):
+        if getattr(options, name, 1) < 1:
+            parser.error(f"--{name} must be at least 1")
     return None if ran_again(module, options.threads, arguments) else options
+
+
+def options_of(module: str, about: str, repeat: int, arguments: Sequence[str] | None) -> argparse.Namespace | None:
+    """Read --threads, --repeat and --json alone, see `read_options`."""
+    return read_options(parser_of(about, repeat), module, arguments)
 
 
 def clock_of(threads: int) -> Callable[[], float]:
@@ -68,8 +82,6 @@ def write(options: argparse.Namespace, benchmark: str, packages: Sequence[str], 
     """Write the results with the machine's description, if the command asked for a file."""
     if options.json is None:
         return
-    from opensora_core.serialization.atomic import atomic_file
-
     about = {
         "benchmark": benchmark,
         "threads": options.threads,
@@ -77,5 +89,12 @@ def write(options: argparse.Namespace, benchmark: str, packages: Sequence[str], 
         "clock": "processor time" if options.threads == 1 else "wall clock",
         "machine": describe_machine(packages),
     }
-    with atomic_file(options.json) as temporary:
-        temporary.write_text(json.dumps({**about, **found}, indent=1) + "\n")
+    write_json(options.json, {**about, **found})
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a file of results, whole or not at all."""
+    from opensora_core.serialization.atomic import atomic_file
+
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n")

@@ -9,18 +9,16 @@ first held against NumPy's.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from .machine import describe_machine, ran_again
+from .machine import describe_machine
+from .standing import parser_of, read_options, write_json
 
 BACKENDS = ("numpy", "numba", "torch")
 PRODUCTS = ("linear", "matmul")  # what BLAS does
@@ -149,20 +147,15 @@ def _quiet() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description="Time a temporal STDiT3 block on several backends.")
-    parser.add_argument("--threads", type=int, default=1, help="of BLAS, Torch and the kernels alike (default 1)")
-    parser.add_argument("--repeat", type=int, default=15, help="turns of every backend (default 15)")
+    parser = parser_of("Time a temporal STDiT3 block on several backends.", 15)
     parser.add_argument("--backends", default=",".join(BACKENDS), help="default: numpy,numba,torch")
     parser.add_argument("--sizes", default=",".join(SIZES), help=f"of {', '.join(SIZES)} (default: all)")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    options = parser.parse_args(arguments)
+    options = read_options(parser, "opensora_benchmarks.temporal_block", arguments)
+    if options is None:
+        return
     sizes, backends = options.sizes.split(","), options.backends.split(",")
     if unknown := set(sizes) - set(SIZES):
         parser.error(f"--sizes: {', '.join(sorted(unknown))} is not one of {', '.join(SIZES)}")
-    if min(options.threads, options.repeat) < 1:
-        parser.error("--threads and --repeat must be at least 1")
-    if ran_again("opensora_benchmarks.temporal_block", options.threads, arguments):
-        return
 
     document: dict[str, Any] = {
         "benchmark": "temporal_block", "dtype": "float32", "threads": options.threads, "turns": options.repeat,
@@ -178,10 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"  numba is faster by {row['numba_speedup']}, in all but the products by", end=" ")
         print(row["numba_speedup_without_products"], flush=True)
     if options.json:
-        from opensora_core.serialization.atomic import atomic_file
-
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n")
+        write_json(options.json, document)
 
 
 if __name__ == "__main__":

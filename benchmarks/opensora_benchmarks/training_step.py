@@ -11,15 +11,13 @@ depend on what else the machine does.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from .machine import describe_machine, ran_again
+from .machine import describe_machine
+from .standing import parser_of, read_options, write_json
 from .training_variants import SIZES, Ours, Plain, Size, Variant
 
 AGREEMENT = 1e-5  # relative distance of losses that float32 may leave
@@ -90,19 +88,14 @@ def _turns(variants: dict[str, Variant], repeat: int) -> dict[str, list[float]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description="Time a training step beside plain PyTorch.")
-    parser.add_argument("--threads", type=int, default=1, help="of BLAS and Torch (default 1)")
-    parser.add_argument("--repeat", type=int, default=15, help="turns of every variant (default 15)")
+    parser = parser_of("Time a training step beside plain PyTorch.", 15)
     parser.add_argument("--sizes", default=",".join(SIZES), help=f"of {', '.join(SIZES)} (default: all)")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    options = parser.parse_args(arguments)
+    options = read_options(parser, "opensora_benchmarks.training_step", arguments)
+    if options is None:
+        return
     sizes = options.sizes.split(",")
     if unknown := set(sizes) - set(SIZES):
         parser.error(f"--sizes: {', '.join(sorted(unknown))} is not one of {', '.join(SIZES)}")
-    if min(options.threads, options.repeat) < 1:
-        parser.error("--threads and --repeat must be at least 1")
-    if ran_again("opensora_benchmarks.training_step", options.threads, arguments):
-        return
 
     document: dict[str, Any] = {
         "benchmark": "training_step", "dtype": "float32", "threads": options.threads, "turns": options.repeat,
@@ -116,10 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             beside = "" if ratio is None else f"   {ratio:.3f} of plain PyTorch {row['quartiles'][variant]}"
             print(f"  {variant:18} {rate:8.2f} samples/s {row['peak_megabytes'][variant]:8.1f} MB{beside}", flush=True)
     if options.json:
-        from opensora_core.serialization.atomic import atomic_file
-
-        with atomic_file(options.json) as temporary:
-            temporary.write_text(json.dumps(document, indent=1) + "\n")
+        write_json(options.json, document)
 
 
 if __name__ == "__main__":

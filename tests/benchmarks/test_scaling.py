@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from opensora_benchmarks import scaling as command
+from opensora_benchmarks import standing
 from opensora_benchmarks.curves import scaling, scaling_plots, slope, with_slope
 from opensora_benchmarks.library import library
 from opensora_benchmarks.report_html import html
@@ -70,7 +71,7 @@ def test_the_cases_work_grows_with_the_square_or_with_one_axis_alone(pattern, po
 
 
 def test_one_command_runs_them_and_writes_results_and_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "ran_again", lambda *_: False)
+    monkeypatch.setattr(standing, "ran_again", lambda *_: False)
     monkeypatch.setattr(command, "BACKENDS", ("numpy",))
     monkeypatch.setattr(command, "RIVAL", "flash-attn")
     arguments = ["--pattern", "attention_3d/temporal-scaling-*", "--budget", "0.2"]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from opensora_benchmarks import plain_stdit3, training_step
+from opensora_benchmarks import plain_stdit3, standing, training_step
 from opensora_benchmarks.training_variants import Size
 
 TINY = Size(hidden_size=16, num_heads=2, depth=2, batch_size=2)
@@ -14,7 +14,7 @@ TINY = Size(hidden_size=16, num_heads=2, depth=2, batch_size=2)
 @pytest.fixture
 def document(tmp_path, monkeypatch):
     monkeypatch.setattr(training_step, "SIZES", {"tiny": TINY})
-    monkeypatch.setattr(training_step, "ran_again", lambda *_: False)
+    monkeypatch.setattr(standing, "ran_again", lambda *_: False)
     file = tmp_path / "step.json"
     training_step.main(["--repeat", "2", "--json", str(file)])
     return json.loads(file.read_text())
