@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 from opensora_core.dit.config import STDiT3Config
 from opensora_core.dit.stdit3 import STDiT3
@@ -142,6 +143,23 @@ def test_info_lists_every_model_in_a_folder_and_its_folders(opensora, weights):
     assert (part["part"], part["release"], part["dtype"]) == ("denoiser", "v1.2", "float32")
     assert part["parameters"] == sum(array.size for array in weights.values())
     assert "STDiT3" in opensora("info", "repo").stdout
+
+
+def test_info_and_plan_take_names_of_the_hub(opensora, tmp_path, monkeypatch):
+    models, asked = write_models(tmp_path / "models"), []
+
+    def download(name, allow_patterns):
+        asked.append(
+            list(filter_repo_objects(["merges.txt", "clip/merges.txt", "a.bin"], allow_patterns=allow_patterns))
+        )
+        return str(models / name.partition("/")[2])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert document(opensora("info", "hpcai-tech/v1.2", "--json"))["parts"][0]["release"] == "v1.2"
+    size = ("--height", 16, "--width", 32, "--frames", 17, "--backend", "numpy", "--json")
+    told = document(opensora("plan", "--model", "hpcai-tech/v1.2", "--with", "hpcai-tech/vae-v1.2", *size))
+    assert {stage["weights"] < 2**24 for stage in told["stages"] if stage["name"] != "text encoder"} == {True}
+    assert asked == [["merges.txt", "clip/merges.txt"]] * 3
 
 
 def test_foreign_weights_are_not_converted(opensora):
