@@ -27,13 +27,14 @@ from .rectified_flow_v13 import rflow_sample_v13
 from .report import Check, Report, Verdict, finite
 from .rules import RULES, Expected, expect_plain, expect_recorded
 from .stdit import stdit, stdit2, stdit3
-from .tables import aspect, latent_size, mask_strategy, prompts
+from .tables import aspect, buckets, latent_size, mask_strategy, prompts
 from .text_clean import text_clean
 
 TABLES: dict[str, Callable[[GoldenSet], list[Check]]] = {
     KEY_MAP: state_dict_keys,
     "text_clean": text_clean,
     "aspect": aspect,
+    "buckets": buckets,
     "latent_size": latent_size,
     "mask_strategy": mask_strategy,
     "prompts": prompts,

@@ -1,4 +1,4 @@
-"""Golden tables of what a generation is asked for: mask strategies, prompts, sizes by name, sizes of latents."""
+"""Golden tables: mask strategies, prompts, sizes by name, sizes of latents, and buckets of training files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..conditioning.sizes import NUM_FRAMES, RATIO_NAMES, size_v12, sizes_v2, wh
 from ..errors import FileFormatError
 from ..nn.init import ShapeInit
 from ..registry import get_backend
+from ..training.datasets.bucket_config import BucketConfig, BucketId
 from ..training.datasets.resolutions import resolutions
 from ..vae.two_stage import TwoStageConfig, TwoStageVAE
 from .golden import GoldenSet
@@ -57,6 +58,27 @@ def latent_size(golden: GoldenSet) -> list[Check]:
             yield f"{T}x{H}x{W} in chunks of {chunk}", list(vae.latent_shape(T, H, W)[1:]), expected
 
     return _checks(golden, rows())
+
+
+def buckets(golden: GoldenSet) -> list[Check]:
+    """Into which bucket files of many sizes and lengths fall, by the configurations of the three stages of v1.2."""
+
+    def rows() -> Iterator[Row]:
+        for number, stage in enumerate(golden.table["stages"], 1):
+            config = BucketConfig({resolution: dict(cells) for resolution, cells in stage["config"]})
+            yield f"stage {number}: buckets", config.num_buckets, stage["num_bucket"]
+            for T, H, W, interval, seed, *expected in stage["rows"]:
+                asked = f"stage {number}: {T}x{H}x{W} every {interval}, seed {seed}"
+                yield asked, _bucket(config, config.bucket_id(T, H, W, interval, seed)), expected
+
+    return _checks(golden, rows())
+
+
+def _bucket(config: BucketConfig, bucket: BucketId | None) -> list[Any]:
+    """Bucket, its size and its files a batch, as recorded; nothing of a file that no bucket will have."""
+    if bucket is None:
+        return [None, None, None]
+    return [list(bucket), list(config.size(bucket)), config.batch_size(bucket)]
 
 
 def mask_strategy(golden: GoldenSet) -> list[Check]:
