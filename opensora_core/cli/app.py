@@ -11,6 +11,7 @@ from . import bench
 from .backends import backends
 from .conformance import conformance
 from .convert import convert
+from .decode import decode
 from .doctor import doctor
 from .evaluate import evaluate
 from .generate import animate, extend, generate
@@ -24,7 +25,7 @@ from .verify import verify
 from .warmup import warmup
 
 VERBS: dict[str, tuple[Callable[..., int | None], ...]] = {
-    "Make videos": (generate, animate, extend),
+    "Make videos": (generate, animate, extend, decode),
     "Inspect": (info, plan, convert, backends, warmup),
     "Train and judge": (train, evaluate),
     "Check": (doctor, verify, conformance, parity),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from .options import AnyModelOptions, Argument, Option, SamplingOptions, SavingOptions, SizeOptions
-from .published_options import NamedSize, ReferenceOptions, SamplerOptions, ScoreOptions
+from .published_options import ClipOptions, NamedSize, ReferenceOptions, SamplerOptions, ScoreOptions
 from .saving import check_paths, plan, refuse_same
 from .screen import Screen
 from .threads import limit_threads
@@ -15,7 +15,16 @@ from .threads import limit_threads
 if TYPE_CHECKING:
     from ..pipelines.video_model import VideoModel
 
-GIVEN = ("image", "video", "references", "mask_strategy", "cond_type", "condition_frames", "negative_prompt")
+GIVEN = (
+    "image",
+    "video",
+    "references",
+    "mask_strategy",
+    "cond_type",
+    "condition_frames",
+    "negative_prompt",
+    "latents_file",
+)
 """Options of a generation that are no numbers or names of its request."""
 Words = Annotated[str, Argument(metavar="PROMPT", help="What happens in the video.")]
 
@@ -30,6 +39,7 @@ def generate(
     named: NamedSize,
     scores: ScoreOptions,
     how: SamplerOptions,
+    clips: ClipOptions,
     given: ReferenceOptions,
 ) -> None:
     """Make a video of what PROMPT says.
@@ -38,7 +48,7 @@ def generate(
     """
     limit_threads(model.model)
     check_paths(saving)
-    own = {**named.settings(), **scores.settings(), **how.settings(), **given.settings()}
+    own = {**named.settings(), **scores.settings(), **how.settings(), **clips.settings(), **given.settings()}
     _make(screen, model, saving, prompt, **size.settings(), **sampling.settings(), **own)
 
 
@@ -52,6 +62,7 @@ def animate(
     named: NamedSize,
     scores: ScoreOptions,
     how: SamplerOptions,
+    clips: ClipOptions,
     prompt: Words = "",
 ) -> None:
     """Make a video that begins with IMAGE, scaled and cropped to the video's size.
@@ -63,8 +74,8 @@ def animate(
 
     check_paths(saving)
     refuse_same(image, saving)
-    settings = {**size.settings(), **sampling.settings(), **named.settings(), **scores.settings(), **how.settings()}
-    _make(screen, model, saving, prompt, image=read_image(image), **settings)
+    own = {**named.settings(), **scores.settings(), **how.settings(), **clips.settings()}
+    _make(screen, model, saving, prompt, image=read_image(image), **size.settings(), **sampling.settings(), **own)
 
 
 def extend(
@@ -77,11 +88,9 @@ def extend(
     model: AnyModelOptions,
     scores: ScoreOptions,
     how: SamplerOptions,
+    clips: ClipOptions,
     prompt: Words = "",
     num_frames: Annotated[int, Option(min=1, help="How many new frames.", rich_help_panel="Video")] = 16,
-    condition_frames: Annotated[
-        int | None, Option(min=1, help="How many of the last frames the model sees: 5.", rich_help_panel="Video")
-    ] = None,
     height: Annotated[
         int | None, Option(min=1, help="Bring the clip to this height first.", rich_help_panel="Video")
     ] = None,
@@ -107,7 +116,7 @@ def extend(
         **sampling.settings(),
         **scores.settings(),
         **how.settings(),
-        "condition_frames": condition_frames,
+        **clips.settings(),
     }
     _make(screen, model, saving, prompt, video=clip, **settings)
 
@@ -118,9 +127,12 @@ def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, promp
     request = model.request(**{name: value for name, value in settings.items() if name not in GIVEN})
     target = plan(saving, request)
     loaded = time.perf_counter()
-    video = _generate(screen, model, prompt, {**settings, "seed": request.seed})
+    settings, spare = _keeping_latents(model, saving, {**settings, "seed": request.seed})
+    video = _generate(screen, model, prompt, settings)
     generated = time.perf_counter()
     target.save(video)
+    if spare is not None:
+        spare.unlink(missing_ok=True)
     seconds = {"load": loaded - start, "generate": generated - loaded, "save": time.perf_counter() - generated}
     reused = {k: v for k, v in video.metadata.items() if k == "approximated_steps"}
     document = {
@@ -143,6 +155,19 @@ def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, promp
         f"seed {request.seed}, {model.ops.name}, {generated - loaded:.1f} s"
         + "".join(f", an approximation: {n} steps were not computed" for n in reused.values()),
     )
+
+
+def _keeping_latents(
+    model: VideoModel, saving: SavingOptions, settings: dict[str, Any]
+) -> tuple[dict[str, Any], Path | None]:
+    """The settings with a file beside the output for latents, and that file, which is spare once the video is saved."""
+    from ..pipelines.published.model import PublishedOpenSora
+
+    if not isinstance(model, PublishedOpenSora) or "latents_file" in settings:
+        return settings, None
+    spare = Path(saving.output).with_suffix("")
+    spare = spare.with_name(f"{spare.name}-seed{settings['seed']}.latents.safetensors")
+    return {**settings, "latents_file": spare}, spare
 
 
 def _generate(screen: Screen, model: VideoModel, prompt: str, settings: dict[str, Any]) -> Any:

@@ -30,6 +30,28 @@ class NamedSize:
 
 
 @dataclass(frozen=True)
+class ClipOptions:
+    """How a video longer than a clip is made, and where its latents are kept."""
+
+    clip_frames: Annotated[int | None, Option(min=1, help="Of each clip of a longer video.", rich_help_panel=PANEL)] = (
+        None
+    )
+    condition_frames: Annotated[
+        int | None, Option(min=1, help="How many of the last frames the model sees.", rich_help_panel="Video")
+    ] = None
+    condition_frame_edit: Annotated[
+        float | None, Option(help="How much they may change, 0 to 1 (v1.1, v1.2).", rich_help_panel=PANEL)
+    ] = None
+    latents_file: Annotated[
+        Path | None, Option(help="Keep the latents in this file, for `opensora decode`.", rich_help_panel=PANEL)
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
+        return _given(asdict(self))
+
+
+@dataclass(frozen=True)
 class ScoreOptions:
     """What the prompt says of the video beside its text."""
 

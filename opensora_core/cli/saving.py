@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
 
 COMFORTABLE = 256  # pixels of the longer side that a person likes to look at
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-
-
-class _TrialError(Exception):
-    """Leaves the trial without writing anything."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,9 @@ class Target:
 def check_paths(saving: SavingOptions) -> None:
     """Refuse paths that cannot be written, before anything is computed."""
     from ..media.encode import suffix_of
+    from ..serialization.trial import check_writable
 
-    _try_path(saving.output, saving.overwrite, folder=not suffix_of(saving.output))
+    check_writable(saving.output, overwrite=saving.overwrite, folder=not suffix_of(saving.output))
     if saving.contact_sheet is not None:
         check_picture(saving.contact_sheet, saving.overwrite)
 
@@ -56,9 +52,11 @@ def refuse_same(source: Path, saving: SavingOptions) -> None:
 
 def check_picture(path: Path, overwrite: bool = True) -> None:
     """Refuse a picture that could not be written."""
+    from ..serialization.trial import check_writable
+
     if path.suffix.lower() not in PICTURES:
         raise InvalidInputError(f"cannot save a picture as {path.suffix!r} ({path}); choose {', '.join(PICTURES)}")
-    _try_path(path, overwrite)
+    check_writable(path, overwrite=overwrite)
 
 
 def plan(saving: SavingOptions, request: Wanted) -> Target:
@@ -85,11 +83,3 @@ def save_picture(picture: Any, path: Path, overwrite: bool = True) -> None:
 
     with atomic_file(path, overwrite=overwrite) as temporary:
         picture.save(temporary)
-
-
-def _try_path(path: str | Path, overwrite: bool, folder: bool = False) -> None:
-    """Create the temporary sibling that writing will create, and remove it."""
-    from ..serialization.atomic import atomic_file, atomic_folder
-
-    with contextlib.suppress(_TrialError), (atomic_folder if folder else atomic_file)(path, overwrite=overwrite):
-        raise _TrialError

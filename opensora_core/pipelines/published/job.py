@@ -70,6 +70,18 @@ class Job:
         """Steps of the samplers, all together."""
         return (len(self.clips) + (self.picture is not None)) * self.request.num_inference_steps
 
+    def record(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What makes a video of latents, as JSON; settings: the video's metadata."""
+        clips = [(clip.num_frames, clip.given) for clip in self.clips]
+        release, request = settings["release"], self.request
+        return {
+            "release": release,
+            "num_frames": request.num_frames,
+            "fps": request.fps,
+            "clips": clips,
+            "settings": settings,
+        }
+
 
 def _decoded_size(files: ReleaseFiles, request: PublishedRequest) -> PublishedRequest:
     """The request with the size that the autoencoder gives back: 424 pixels of 426, as officially."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...checks import one_of
+from ...dit.step_cache import StepCache
 from ...errors import InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
 from ...releases.offload import OFFLOAD_TYPES
-from ...releases.task import Text
 from ..finite import CheckFinite, FiniteCheck, read_policy
 from ..inputs import as_continued, check_prompt, one_beginning
 from ..pretrained import backend_of
@@ -22,12 +22,13 @@ from ..request import approximation, cache_of
 from ..streaming import Progress
 from ..video_model import VideoModel
 from .components import ReleaseFiles
-from .embeds import read_embeds, with_negative
+from .embeds import read_embeds
 from .job import Job
+from .kept import KeptLatents
 from .references import read_placement
 from .request import PublishedRequest
 from .running import Running
-from .text import read_texts
+from .text import texts_of
 
 Callback = Callable[["PublishedOpenSora", int, float, dict[str, Any]], Any]
 
@@ -107,8 +108,9 @@ class PublishedOpenSora(VideoModel):
         ("768px"); it and its autoencoder are among the paths of this model.
         video: is continued, and stays as it is; condition_frames of its last frames are given to the model.
         prompt_embeds, negative_prompt_embeds: features [1, L, C] in place of a text encoder, or a `Text`, with a mask
-        and CLIP's vector, which v2.0 needs. latents_file: where the latents [1, C, T, h, w] of each clip are written
-        before they are decoded, so that a decoding that runs out of memory loses nothing.
+        and CLIP's vector, which v2.0 needs.
+        latents_file: where the latents [1, C, T, h, w] of each clip are kept. Without one they are in a temporary file
+        until they are decoded; where that fails, the error says where, and `decode_latents` makes the video of them.
         check_finite: what NaN or Inf in text features or latents does, "raise"|"warn"|"off".
         callback_on_step_end(model, step, timestep, {"latents", "denoised"}) stops the generation by returning False.
         Raises InvalidInputError, NonFiniteError, LimitError, CancelledError.
@@ -119,38 +121,29 @@ class PublishedOpenSora(VideoModel):
         check_prompt("negative_prompt", negative_prompt or "", may_be_empty=True)
         embeds = read_embeds(self.files, "prompt_embeds", prompt_embeds)
         negative = read_embeds(self.files, "negative_prompt_embeds", negative_prompt_embeds)
+        avoids_embeds = negative is not None or (embeds is not None and embeds.negative is not None)
+        if negative_prompt is not None and avoids_embeds:
+            raise InvalidInputError("negative_prompt and negative_prompt_embeds both say what to avoid; give one")
         parts, placement = read_placement(self.files.release, prompt, image, references, mask_strategy, cond_type)
         job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
-        check = FiniteCheck(read_policy(check_finite))
-        with memory_as_limit("the generation"):
-            texts = self._texts(job, embeds, negative_prompt, negative)
+        check, cache = FiniteCheck(read_policy(check_finite)), cache_of(job.request)
+        record = partial(self._record, job, {"prompt": prompt}, cache)
+        kept = KeptLatents(latents_file, lambda: job.record(record()), job.shown)
+        with memory_as_limit("the generation"), kept:
+            texts = texts_of(self.ops, self.files, job.request, job.prompts, negative_prompt, embeds, negative)
             for text in texts:
                 check(text.features, lambda: "the features of T5 hold NaN or Inf: try dtype bfloat16 or float32")
-            pieces, cache = [job.shown], cache_of(job.request)
-            running = Running(self.ops, self.files, self.offload_type, job, texts, check, latents_file, cache)
-            for item in running.items():
+            pieces = [job.shown]
+            for item in Running(self.ops, self.files, self.offload_type, job, texts, check, kept, cache).items():
                 if isinstance(item, Progress):
                     item.tell(callback_on_step_end, self, ("latents", "denoised"))
                     yield item
                 else:
                     pieces.append(item)
-        yield self._video(prompt, job, np.concatenate(pieces), approximation(cache))
+        yield Video(np.concatenate(pieces)[: job.request.num_frames], job.request.fps, record())
 
-    def _texts(self, job: Job, embeds: Text | None, avoided: str | None, negative: Text | None) -> list[Text]:
-        """What every prompt of the job shows and what to stay away from, as the denoiser reads it."""
-        if avoided is not None and (negative is not None or (embeds is not None and embeds.negative is not None)):
-            raise InvalidInputError("negative_prompt and negative_prompt_embeds both say what to avoid; give one")
-        if embeds is None:
-            texts = read_texts(self.ops, self.files, job.prompts, avoided)
-        else:
-            texts = [embeds] * len(job.prompts)
-            if avoided is not None:
-                [negative] = read_texts(self.ops, self.files, [avoided], None)
-        return with_negative(job.request, texts, negative)
-
-    def _video(self, prompt: str, job: Job, frames: NDArray[np.uint8], approximated: dict[str, int]) -> Video:
-        """The frames that were asked for, and how they were made."""
+    def _record(self, job: Job, said: Mapping[str, Any], cache: StepCache | None) -> dict[str, Any]:
+        """How the video is made, as its metadata tells it."""
         release = self.files.release.name
-        made_by = {"prompt": prompt, "release": release, "backend": self.ops.name, "dtype": self.ops.dtype}
-        settings = {**job.request.settings(), **approximated, **made_by}
-        return Video(frames[: job.request.num_frames], job.request.fps, settings)
+        made_by = {"release": release, "backend": self.ops.name, "dtype": self.ops.dtype}
+        return {**job.request.settings(), **approximation(cache), **said, **made_by}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from ...media.images import fit
 from ...ops import Array, Ops
 from ...releases.task import Task, Text
 from ...schedulers.stepping import Step
-from ...serialization.writer import write_safetensors
 from ...vae.pixels import from_frames, to_frames
 from ..finite import FiniteCheck
 from ..frames import Frames
@@ -28,12 +26,13 @@ from .coding import decode
 from .components import ReleaseFiles, on_backend, without_weights
 from .conditions import Latents, VideoArray
 from .job import Job
+from .kept import KeptLatents
 from .picture import Picture
 
 
 @dataclass
 class Running:
-    """One generation on a backend. saved: the latents so far, which latents_file holds. done: steps so far.
+    """One generation on a backend. kept: the latents so far. done: steps so far.
 
     step_cache: None computes all steps.
     """
@@ -44,9 +43,8 @@ class Running:
     job: Job
     texts: Sequence[Text]
     check: FiniteCheck
-    latents_file: str | Path | None = None
+    kept: KeptLatents
     step_cache: StepCache | None = None
-    saved: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     done: int = 0
 
     def items(self) -> Iterator[Progress | Frames]:
@@ -61,7 +59,7 @@ class Running:
         for progress in self._told(picture.steps(self.ops, self.files, self.texts[-1], self.offload_type)):
             latents = progress.latents
             yield progress
-        pixels = to_frames(picture.decoded(self.ops, self.files, self._kept("picture", latents)))[0]
+        pixels = to_frames(picture.decoded(self.ops, self.files, self._finished("picture", latents)))[0]
         request = self.job.request
         self.job.conditions.references = [fit(pixels, request.height, request.width)]
 
@@ -77,7 +75,7 @@ class Running:
                 yield progress
             if isinstance(given, Condition) and self.files.release.puts_back:
                 latents = given.keep(self.ops, latents)
-            before = self._decoded(clip, self._kept(f"clip{clip.index}", latents))
+            before = self._decoded(clip, self._finished(f"clip{clip.index}", latents))
             yield to_frames(before)[0][clip.given :]
 
     def _given(self, clip: Clip, shape: Latents, before: VideoArray) -> Any:
@@ -100,12 +98,11 @@ class Running:
             self.check(self.ops.to_numpy(step.latents), partial(_blame, self.done, step))
             yield Progress(self.done, self.job.total, step.timestep, step.latents, step.denoised, _no_preview)
 
-    def _kept(self, name: str, latents: Array) -> NDArray[np.float32]:
+    def _finished(self, name: str, latents: Array) -> NDArray[np.float32]:
         """Finished latents on the host, saved before they are decoded."""
-        kept = self.saved[name] = np.asarray(self.ops.to_numpy(latents), np.float32)
-        if self.latents_file is not None:
-            write_safetensors(self.latents_file, self.saved)
-        return kept
+        finished = np.asarray(self.ops.to_numpy(latents), np.float32)
+        self.kept.add(name, finished)
+        return finished
 
     def _decoded(self, clip: Clip, latents: NDArray[np.float32]) -> VideoArray:
         with on_backend(self.files.autoencoder, self.ops, self.ops.wide_dtype) as vae:

@@ -10,7 +10,10 @@ from ...releases.prompts import clip_prompts, t5_prompts
 from ...releases.release import Release
 from ...releases.task import Text
 from ...releases.wording import Scores
+from ...serialization.array_cache import ArrayCache
 from .components import ReleaseFiles
+from .embeds import with_negative
+from .request import PublishedRequest
 
 
 def worded(release: Release, prompt: str, scores: Scores, clips: int) -> list[str]:
@@ -19,15 +22,47 @@ def worded(release: Release, prompt: str, scores: Scores, clips: int) -> list[st
     return [text_of_loop(segments, clip) for clip in range(clips)]
 
 
-def read_texts(ops: Ops, files: ReleaseFiles, prompts: Sequence[str], negative_prompt: str | None) -> list[Text]:
+def texts_of(
+    ops: Ops,
+    files: ReleaseFiles,
+    request: PublishedRequest,
+    prompts: Sequence[str],
+    avoided: str | None,
+    embeds: Text | None,
+    negative: Text | None,
+    cache: ArrayCache | None = None,
+) -> list[Text]:
+    """What every prompt shows and what to stay away from, as the denoiser reads it.
+
+    avoided: the negative prompt. embeds, negative: features in the place of either; all prompts then show the same.
+    """
+    if embeds is None:
+        texts = read_texts(ops, files, prompts, avoided, cache)
+    else:
+        texts = [embeds] * len(prompts)
+        if avoided is not None:
+            [negative] = read_texts(ops, files, [avoided], None, cache)
+    return with_negative(request, texts, negative)
+
+
+def read_texts(
+    ops: Ops,
+    files: ReleaseFiles,
+    prompts: Sequence[str],
+    negative_prompt: str | None,
+    cache: ArrayCache | None = None,
+) -> list[Text]:
     """Encode prompts, each different one once; T5 stays in its file and is read block by block.
+
+    cache: of features, from which what was encoded before comes.
 
     Raises InvalidInputError where the release's text encoders are not there: give prompt_embeds instead.
     """
     pooled, different = files.release.pooled, list(dict.fromkeys(prompts))
     wanted = different if negative_prompt is None and not pooled else [*different, negative_prompt or ""]
-    features, mask = t5_prompts(ops, files.t5.path, files.release.name)(wanted)
-    vectors = clip_prompts(ops, files.clip.path)(wanted).features if pooled else None
+    t5 = t5_prompts(ops, files.t5.path, files.release.name, cache=cache)
+    vectors = clip_prompts(ops, files.clip.path, cache=cache)(wanted).features if pooled else None
+    features, mask = t5(wanted)
     texts = {}
     for i, prompt in enumerate(different):
         row = slice(i, i + 1)
