@@ -59,7 +59,7 @@ def check_picture(path: Path, overwrite: bool = True) -> None:
     check_writable(path, overwrite=overwrite)
 
 
-def plan(saving: SavingOptions, request: Wanted) -> Target:
+def plan(saving: SavingOptions, request: Wanted | Video) -> Target:
     """Choose the scale, and refuse what the format cannot hold, before anything is computed."""
     import numpy as np
 
