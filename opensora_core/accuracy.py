@@ -64,6 +64,12 @@ def largest_distance(a: HostArray, b: HostArray) -> float:
     return float(np.max(distances(a, b), initial=0.0))
 
 
+def relative_l2(a: HostArray, truth: HostArray) -> float:
+    """Euclidean distance to the truth, over the truth's Euclidean norm; in float64."""
+    a, truth = np.asarray(a, np.float64), np.asarray(truth, np.float64)
+    return float(np.linalg.norm((a - truth).ravel()) / np.linalg.norm(truth.ravel()))
+
+
 def largest(x: HostArray) -> float:
     """Largest size of a finite element."""
     sizes = np.abs(np.asarray(x, np.float64))

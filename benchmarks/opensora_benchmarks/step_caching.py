@@ -68,8 +68,10 @@ def _apart(generated: Sequence[tuple[Any, Any]], exact: Sequence[tuple[Any, Any]
     """Median and worst relative L2 of latents, and PSNR of videos in dB."""
     import numpy as np
 
+    from opensora_core.accuracy import relative_l2
+
     pairs = list(zip(generated, exact, strict=True))
-    latents = [float(np.linalg.norm(z - truth) / np.linalg.norm(truth)) for (z, _), (truth, _) in pairs]
+    latents = [relative_l2(z, truth) for (z, _), (truth, _) in pairs]
     psnr = [video.psnr(truth) for (_, video), (_, truth) in pairs]
     return {
         "latents_rel_l2": {"median": round(float(np.median(latents)), 5), "worst": round(max(latents), 5)},

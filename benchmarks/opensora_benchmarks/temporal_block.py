@@ -76,12 +76,14 @@ def measure(size: Size, backends: Sequence[str], repeat: int) -> dict[str, Any]:
     """Milliseconds of one block by backend, ratios of minima, and the time of every op."""
     import numpy as np
 
+    from opensora_core.accuracy import relative_l2
+
     calls = {name: block_call(name, size) for name in backends}
     with _quiet():
         results = {name: np.asarray(ops.to_numpy(run(ops)), "f8") for name, (run, ops) in calls.items()}
         base = results[backends[0]]
         for name, result in results.items():
-            distance = float(np.linalg.norm(result - base) / np.linalg.norm(base))
+            distance = relative_l2(result, base)
             if not distance < AGREEMENT:
                 raise SystemExit(f"{name} is {distance:.1e} away from {backends[0]}: nothing to time")
         times: dict[str, list[float]] = {name: [] for name in calls}

@@ -63,6 +63,7 @@ def measure(case: Case, backend: str, repeat: int, threads: int) -> dict[str, An
     import numpy as np
 
     from opensora_core import get_backend
+    from opensora_core.accuracy import relative_l2
     from opensora_core.interpose import FlopCounter
     from opensora_core.module import to_backend
 
@@ -74,7 +75,7 @@ def measure(case: Case, backend: str, repeat: int, threads: int) -> dict[str, An
         counter = FlopCounter(ops)
         videos[name] = np.asarray(counter.to_numpy(vae.decode(counter, latents)), np.float64)
         flops[name] = counter.total.flops
-    apart = {name: _apart(videos[name], videos[WHOLE]) for name in ways}
+    apart = {name: relative_l2(videos[name], videos[WHOLE]) for name in ways}
     if case.exact and not max(apart.values()) < SAME:
         raise SystemExit(f"decoded in parts, frames are {max(apart.values()):.1e} apart: nothing to time")
     calls = {name: functools.partial(vae.decode, ops, latents) for name, vae in ways.items()}
@@ -90,12 +91,6 @@ def measure(case: Case, backend: str, repeat: int, threads: int) -> dict[str, An
         for name in list(ways)[1:]
     }
     return {"milliseconds": milliseconds(seconds), "peak_megabytes": peaks, "of_the_whole": parts}
-
-
-def _apart(found: Any, expected: Any) -> float:
-    import numpy as np
-
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
 def _megabytes(call: Any) -> float:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from opensora_core.accuracy import relative_l2
 from opensora_core.ops import Ops
 
 from .gate import RefusedError
@@ -58,7 +59,7 @@ def within(found: Any, wanted: Any, allowed: float) -> float:
     found, wanted = (np.asarray(x, np.float64) for x in (found, wanted))
     if found.shape != wanted.shape:
         raise RefusedError(f"it returned the shape {list(found.shape)}, not {list(wanted.shape)}")
-    distance = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+    distance = relative_l2(found, wanted)
     if not distance <= allowed:
         raise RefusedError(f"its result is {distance:.2g} of its size away from NumPy's, allowed is {allowed:.2g}")
     return distance / allowed

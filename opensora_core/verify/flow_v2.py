@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..conditioning.given_frames import Condition, condition
 from ..dit.mmdit_layers import grid_positions, pack
@@ -18,12 +16,10 @@ from ..schedulers.guidance import oscillating
 from .golden import GoldenSet, bring
 from .load import load_denoiser
 from .produced import Produced
-from .recorded import RecordedTask, run_sampler
+from .recorded import Args, Inputs, RecordedTask, run_sampler
 
 GUIDANCE = 7.5  # of the recorded schedules
 PIXELS, FRAMES = 8, 4  # of a latent
-Args = Mapping[str, Any]
-Inputs = Mapping[str, NDArray[Any]]
 
 
 def v2_schedule(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,8 @@ from ..schedulers.diffusion_loss import diffusion_input, diffusion_loss
 from .golden import GoldenCase, GoldenSet, bring
 from .load import load_denoiser
 from .produced import Produced
-from .recorded import RecordedMask, RecordedTask, run_sampler
+from .recorded import Inputs, RecordedTask, recorded_mask, run_sampler
 
-Inputs = Mapping[str, NDArray[Any]]
 Denoiser = STDiT | STDiT2
 SAMPLERS: dict[str, type[DiffusionSampler]] = {"v1.0": STDiTSampler, "v1.1": STDiT2Sampler}
 NAMES = {"p_sample": "iddpm", "ddim": "ddim", "dpms": "dpm-solver++"}
@@ -49,7 +48,7 @@ def iddpm_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
 def _trajectory(
     golden: GoldenSet, case: GoldenCase, ops: Ops, model: Denoiser, inputs: Inputs
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    given = RecordedMask(inputs["mask"]) if "mask" in inputs else None
+    given = recorded_mask(inputs)
     text, B = Text(inputs["y"], inputs["text_mask"]), inputs["z"].shape[0]
     replay = run_sampler(ops, _sampler(golden, case, inputs["z"].shape[1]), model, _task(case, inputs), text, given)
     yield "out/z", ops.to_numpy(replay.latents)

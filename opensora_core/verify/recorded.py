@@ -15,7 +15,9 @@ from ..releases.task import Task, Text
 from ..schedulers.stepping import Noise
 from .golden import bring
 
+Args = Mapping[str, Any]
 Numbers = NDArray[Any]
+Inputs = Mapping[str, Numbers]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,16 @@ class RecordedMask:
     def place(self, ops: Ops, z: Array, loop: int) -> tuple[Array, NDArray[np.floating]]:
         """The noise as it is, and the mask."""
         return z, self.mask
+
+
+def recorded_mask(inputs: Inputs) -> RecordedMask | None:
+    """The mask of given frames among the inputs, if there is one."""
+    return RecordedMask(inputs["mask"]) if "mask" in inputs else None
+
+
+def recorded_draws(inputs: Inputs) -> dict[str, Numbers]:
+    """The noise of given frames among the inputs, if there is any."""
+    return {"frames": inputs["noise"]} if "noise" in inputs else {}
 
 
 class Watched:

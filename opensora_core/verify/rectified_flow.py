@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,9 @@ from ..schedulers.timesteps import resolution_ratio, shift_timesteps
 from .golden import GoldenSet, bring
 from .load import load_denoiser
 from .produced import Produced
-from .recorded import RecordedMask, RecordedTask, run_sampler
+from .recorded import Inputs, RecordedTask, recorded_draws, recorded_mask, run_sampler
 
 FPS = 24.0  # of the recorded trajectories
-Sizes = Mapping[str, NDArray[Any]]
 
 
 def rflow_timesteps(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
@@ -41,12 +40,10 @@ def rflow_sample(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
     for name, case in golden.cases.items():
         inputs, args = golden.inputs(name), case.args
         z, text = inputs["z"], Text(inputs["y"], inputs["text_mask"])
-        draws = {"frames": inputs["noise"]} if "noise" in inputs else {}
-        height, width = args["hw"]
-        task = RecordedTask(
-            z.shape[1:], args["nf"], height, width, FPS, args["n"], args["cfg"], seed=0, z=z, draws=draws
-        )
-        given = RecordedMask(inputs["mask"]) if "mask" in inputs else None
+        size = (args["nf"], args["hw"][0], args["hw"][1], FPS)
+        draws = recorded_draws(inputs)
+        task = RecordedTask(z.shape[1:], *size, args["n"], args["cfg"], seed=0, z=z, draws=draws)
+        given = recorded_mask(inputs)
         replay = run_sampler(ops, STDiT3Sampler(use_timestep_transform=args["tr"]), model, task, text, given)
         yield Produced(name, "out/z", ops.to_numpy(replay.latents))
         yield Produced(name, "mid/timesteps", replay.first_rows("time", z.shape[0]))
@@ -73,7 +70,7 @@ def rflow_train(golden: GoldenSet, ops: Ops) -> Iterator[Produced]:
             yield Produced(name, f"out/{key}", ops.to_numpy(value))
 
 
-def _shifted(inputs: Sizes, scale: float) -> list[float]:
+def _shifted(inputs: Inputs, scale: float) -> list[float]:
     columns = (inputs[name].tolist() for name in ("t", "height", "width", "num_frames"))
     return [shift_timesteps(t, resolution_ratio(h, w, int(f), scale)) for t, h, w, f in zip(*columns, strict=True)]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from numpy.typing import NDArray
+from collections.abc import Iterator
 
 from ..conditioning.given_frames import Condition
 from ..ops import Ops
@@ -14,10 +11,8 @@ from ..releases.task import Text
 from .golden import GoldenSet, bring
 from .load import load_denoiser
 from .produced import Produced
-from .recorded import RecordedTask, run_sampler
+from .recorded import Args, Inputs, RecordedTask, recorded_draws, run_sampler
 
-Args = Mapping[str, Any]
-Inputs = Mapping[str, NDArray[Any]]
 SWITCHES = {
     "use_timestep_transform": "use_timestep_transform",
     "transform_scale": "transform_scale",
@@ -52,8 +47,7 @@ def _task(args: Args, inputs: Inputs) -> RecordedTask:
     z = inputs["z"]
     size = (args["nf"], args["height"], args["width"], args["fps"])
     scales = {"guidance_scale": args["sch"]["cfg_scale"], "image_guidance_scale": args.get("img", 1.0)}
-    draws = {"frames": inputs["noise"]} if "noise" in inputs else {}
-    return RecordedTask(z.shape[1:], *size, args["n"], **scales, seed=0, z=z, draws=draws)
+    return RecordedTask(z.shape[1:], *size, args["n"], **scales, seed=0, z=z, draws=recorded_draws(inputs))
 
 
 def _given(ops: Ops, args: Args, inputs: Inputs) -> Condition | None:
