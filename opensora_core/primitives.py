@@ -32,6 +32,7 @@ class Primitives:
     """
 
     name = "abstract"
+    dtype_reason = ""  # why dtype="auto" became what it is; empty where the dtype was named
 
     def __init__(self, device: str = "cpu", dtype: str = "float32") -> None:
         """device: where arrays live; dtype: the floating dtype in which models are loaded."""

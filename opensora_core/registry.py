@@ -26,13 +26,18 @@ class Backend:
     doctor: str | None = None  # "module:function" that yields (name, "ok" or "warn", text, remedy) of what it needs
     kernels: str | None = None  # "module:function" that yields rows of what serves which op
     team: str | None = None  # "module:Class" of processes that train together, see `training.team`
+    bfloat16: str | None = None  # "module:function" that names the CPU's instructions for it, see `precision`
 
 
 BUILTIN = {
     "numpy": Backend("opensora_backends.numpy_ops:NumpyOps"),
     "numba": Backend("opensora_backends.numba_ops:NumbaOps", "numba", "numba"),
     "torch": Backend(
-        "opensora_backends.torch_ops:TorchOps", "torch", "torch", team="opensora_backends.torch_team:TorchTeam"
+        "opensora_backends.torch_ops:TorchOps",
+        requires="torch",
+        extra="torch",
+        team="opensora_backends.torch_team:TorchTeam",
+        bfloat16="opensora_backends.torch_half:bfloat16_instructions",
     ),
     "cuda": Backend(
         "opensora_backends.cuda_ops:CudaOps",
@@ -95,13 +100,20 @@ def automatic() -> str:
     return chosen if chosen != "auto" else next(n for n in PREFERENCE if missing_reason(n) is None)
 
 
-def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | None = None) -> Ops:
+def get_backend(
+    name: str = "auto",
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    widths: tuple[int, int] | None = None,
+) -> Ops:
     """Return the tensor ops of a backend.
 
     name: "numpy", "numba", "torch", "cuda", the name of an entry point, "module:Class", or "auto" (the best one
     present; the result's `.name` says which). device: such as "cpu", "cuda:0"; dtype: float64, float32, bfloat16 or
-    float16, in which models are loaded. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and
-    OPENSORA_DTYPE.
+    float16, in which models are loaded, or "auto": bfloat16 where a short probe finds it faster on this CPU, else
+    float32; the result's `.dtype` and `.dtype_reason` say which and why. widths: hidden size and heads of the model,
+    for that probe. Unset values come from OPENSORA_BACKEND (for "auto"), OPENSORA_DEVICE and OPENSORA_DTYPE.
     Raises InvalidInputError for an unknown name or dtype and for a class that cannot be made, MissingDependencyError,
     with its `name`, for an absent package.
     """
@@ -111,10 +123,17 @@ def get_backend(name: str = "auto", *, device: str | None = None, dtype: str | N
         name = automatic()
     device = device or os.environ.get("OPENSORA_DEVICE") or (BUILTIN[name].device if name in BUILTIN else "cpu")
     dtype = dtype or os.environ.get("OPENSORA_DTYPE") or "float32"
-    if dtype not in DTYPES:
-        raise InvalidInputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    if dtype not in (*DTYPES, "auto"):
+        raise InvalidInputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}, auto")
     backend = _resolve(name)
-    return made(name, lambda: backend(device=device, dtype=dtype))
+    if dtype != "auto":
+        return made(name, lambda: backend(device=device, dtype=dtype))
+    from .precision import choose_dtype  # which makes backends
+
+    choice = choose_dtype(name, device, *(widths or ()))
+    ops = made(name, lambda: backend(device=device, dtype=choice.dtype))
+    ops.dtype_reason = choice.reason
+    return ops
 
 
 def made(name: str, make: Callable[[], Ops]) -> Ops:

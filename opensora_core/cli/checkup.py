@@ -107,6 +107,20 @@ def check_choice() -> Finding:
     return Finding("choice", "ok", text)
 
 
+def check_dtype() -> Finding:
+    """What `--dtype auto` stands for, with the embedded model and with one as wide as STDiT3-XL/2."""
+    from ..pipelines.opensora import OpenSora
+    from ..precision import WIDTHS, choose_dtype
+
+    name, config = automatic(), OpenSora.read_config()
+    device = os.environ.get("OPENSORA_DEVICE") or backends()[name].device
+    choices = {
+        width: choose_dtype(name, device, width, n) for width, n in ((config.hidden_dim, config.num_heads), WIDTHS)
+    }
+    rows = [f"{choice.dtype} at {width} channels ({choice.reason})" for width, choice in choices.items()]
+    return Finding("dtype", "ok", f"--dtype auto is {'; '.join(rows)}")
+
+
 def check_package(name: str) -> Finding:
     """Version of a package this library needs."""
     try:
@@ -183,4 +197,5 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "h264": check_encoder,
     "embedded model": check_embedded,
     "choice": check_choice,
+    "dtype": check_dtype,
 }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -18,15 +20,23 @@ if TYPE_CHECKING:
     from ..pipelines.video_model import VideoModel
 
 Argument, Option = typer.Argument, typer.Option
+M = TypeVar("M", bound="VideoModel")
 
 
 def find_backend(name: str, device: str | None = None, dtype: str | None = None) -> Ops:
     """Return a backend by name, or "module:Class" of a module that is installed or lies in the current folder."""
-    from ..registry import automatic, get_backend
+    from ..registry import get_backend
+
+    return get_backend(findable(name), device=device, dtype=dtype)
+
+
+def findable(name: str) -> str:
+    """The name that "auto" stands for, or the one given, whose module may now lie in the current folder."""
+    from ..registry import automatic
 
     name = automatic() if name == "auto" else name
     search_current_folder(name)
-    return get_backend(name, device=device, dtype=dtype)
+    return name
 
 
 def search_current_folder(backend: str) -> None:
@@ -56,18 +66,24 @@ class BackendOptions:
     ] = None
 
     def ops(self, screen: Screen, dtype: str | None = None) -> Ops:
-        """Return the backend; says which one `auto` picked."""
+        """Return the backend; says what `auto` picked."""
         ops = find_backend(self.backend, self.device, dtype)
+        self.tell(screen, ops)
+        return ops
+
+    def tell(self, screen: Screen, ops: Ops) -> None:
+        """Say which backend and dtype `auto` picked."""
         if self.backend == "auto":
             screen.say(f"backend: {ops.name} on {ops.device} in {ops.dtype}, picked by --backend auto")
-        return ops
+        if ops.dtype_reason:
+            screen.note(f"dtype: {ops.dtype}, picked by --dtype auto: {ops.dtype_reason}")
 
 
 Dtype = Annotated[
     str | None,
     Option(
         envvar="OPENSORA_DTYPE",
-        help="float32 (the default), float64, bfloat16 or float16.",
+        help="float32 (the default), float64, bfloat16, float16, or auto: bfloat16 where this CPU is faster in it.",
         rich_help_panel="Model",
     ),
 ]
@@ -89,6 +105,14 @@ class ComputeOptions(BackendOptions):
 
     dtype: Dtype = None
 
+    def model_of(self, screen: Screen, load: Callable[..., M]) -> M:
+        """Load a model by a function that takes backend=, device= and dtype=; says what `auto` picked for it."""
+        if self.dtype != "auto":
+            return load(backend=self.ops(screen, self.dtype))
+        model = load(backend=findable(self.backend), device=self.device, dtype="auto")  # which depends on its widths
+        self.tell(screen, model.ops)
+        return model
+
 
 @dataclass(frozen=True)
 class ModelOptions(ComputeOptions):
@@ -103,7 +127,7 @@ class ModelOptions(ComputeOptions):
         """Load the model."""
         from ..pipelines.opensora import OpenSora
 
-        return OpenSora.from_pretrained(self.model, backend=self.ops(screen, self.dtype))
+        return self.model_of(screen, partial(OpenSora.from_pretrained, self.model))
 
 
 @dataclass(frozen=True)
@@ -129,8 +153,8 @@ class AnyModelOptions(ComputeOptions):
         """Load the model."""
         from ..pipelines.opensora import OpenSora
 
-        ops = self.ops(screen, self.dtype)
-        return OpenSora.from_pretrained(self.model, *(self.parts or []), backend=ops, offload_type=self.offload_type)
+        parts, offload = self.parts or [], self.offload_type
+        return self.model_of(screen, partial(OpenSora.from_pretrained, self.model, *parts, offload_type=offload))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ..dit.stdit3 import STDiT3
 from ..errors import InvalidInputError, OpenSoraError, memory_as_limit
 from ..media.video import Video
 from ..ops import Ops
+from ..precision import dtype_facts
 from . import storage
 from .explainable import Explainable
 from .finite import CheckFinite, read_policy
@@ -135,7 +136,7 @@ class OpenSora(VideoModel, Explainable):
                     item.tell(callback_on_step_end, self, ("latents", "denoised", "preview"))
                     yield item
                 else:
-                    made_by = {"prompt": prompt, "backend": self.ops.name, "dtype": self.ops.dtype}
+                    made_by = {"prompt": prompt, "backend": self.ops.name, **dtype_facts(self.ops)}
                     negative = {} if negative_prompt is None else {"negative_prompt": negative_prompt}
                     told = {**request.settings(), **approximation(cache), **made_by, **negative}
                     yield Video(item, request.fps, told)

@@ -17,6 +17,7 @@ from ..module import named_leaves, num_parameters, rebuild, state_dict
 from ..nn.init import RandomInit
 from ..nn.lora import attach, merged
 from ..ops import Ops
+from ..precision import dtype_facts
 from ..registry import get_backend
 from ..serialization.folder import from_bytes, load_config, load_folder, save_folder, to_bytes
 from ..serialization.state import StateDifference, check_state
@@ -39,8 +40,9 @@ class Pretrained:
         dtype: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.ops = backend_of(backend, device, dtype)
-        self._loaded: Components | None = Components.create(config or OpenSoraConfig(), RandomInit(seed)).on(self.ops)
+        config = config or OpenSoraConfig()
+        self.ops = backend_of(backend, device, dtype, (config.hidden_dim, config.num_heads))
+        self._loaded: Components | None = Components.create(config, RandomInit(seed)).on(self.ops)
         self._optimizer: InPlaceOptimizer | None = None
 
     @property
@@ -66,7 +68,7 @@ class Pretrained:
         return {
             "architecture": self.config.architecture,
             "parameters": {name: num_parameters(getattr(self._parts, name)) for name in parts},
-            "dtype": self.ops.dtype,
+            **dtype_facts(self.ops),
             "backend": self.ops.name,
             "device": self.ops.device,
             "config": self.config.to_dict(),
@@ -132,7 +134,7 @@ class Pretrained:
         Raises InvalidInputError if there is nothing there, FileFormatError if it is damaged, WeightsError if the
         weights do not fit the configuration.
         """
-        return cls._of(*load_folder(storage.EMBEDDED if source is None else source), backend_of(backend, device, dtype))
+        return cls._of(*load_folder(storage.EMBEDDED if source is None else source), backend, device, dtype)
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Self:
@@ -149,7 +151,7 @@ class Pretrained:
         cls, data: bytes, *, backend: str | Ops = "auto", device: str | None = None, dtype: str | None = None
     ) -> Self:
         """Load what `to_bytes` gave."""
-        return cls._of(*from_bytes(data), backend_of(backend, device, dtype))
+        return cls._of(*from_bytes(data), backend, device, dtype)
 
     @staticmethod
     def read_config(source: str | Path | None = None) -> OpenSoraConfig:
@@ -157,7 +159,16 @@ class Pretrained:
         return storage.config_of(load_config(storage.EMBEDDED if source is None else source))
 
     @classmethod
-    def _of(cls, header: Mapping[str, Any], tensors: Mapping[str, Any], ops: Ops) -> Self:
+    def _of(
+        cls,
+        header: Mapping[str, Any],
+        tensors: Mapping[str, Any],
+        backend: str | Ops,
+        device: str | None,
+        dtype: str | None,
+    ) -> Self:
+        config = storage.config_of(header)
+        ops = backend_of(backend, device, dtype, (config.hidden_dim, config.num_heads))
         model = cls.__new__(cls)
         model.ops, model._loaded, model._optimizer = ops, storage.assemble(header, tensors, ops), None
         return model
@@ -185,10 +196,10 @@ class Pretrained:
         self._loaded = self._optimizer = None
 
 
-def backend_of(backend: str | Ops, device: str | None, dtype: str | None) -> Ops:
+def backend_of(backend: str | Ops, device: str | None, dtype: str | None, widths: tuple[int, int]) -> Ops:
     """A backend by name, or one that is given and to which device and dtype must not be said otherwise."""
     if not isinstance(backend, Ops):
-        return get_backend(backend, device=device, dtype=dtype)
+        return get_backend(backend, device=device, dtype=dtype, widths=widths)
     for name, asked in (("device", device), ("dtype", dtype)):
         if asked not in (None, getattr(backend, name)):
             raise InvalidInputError(

@@ -14,6 +14,7 @@ from ...dit.step_cache import StepCache
 from ...errors import InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
+from ...precision import dtype_facts
 from ...releases.offload import OFFLOAD_TYPES
 from ..finite import CheckFinite, FiniteCheck, read_policy
 from ..inputs import as_continued, check_prompt, one_beginning
@@ -54,7 +55,8 @@ class PublishedOpenSora(VideoModel):
     ) -> None:
         self.offload_type = one_of("offload_type", offload_type, OFFLOAD_TYPES)
         self.files = ReleaseFiles(paths)
-        self.ops = backend_of(backend, device, dtype)
+        config = self.files.denoiser_config
+        self.ops = backend_of(backend, device, dtype, (config.hidden_size, config.num_heads))
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -65,7 +67,7 @@ class PublishedOpenSora(VideoModel):
             "parts": parts,
             "backend": self.ops.name,
             "device": self.ops.device,
-            "dtype": self.ops.dtype,
+            **dtype_facts(self.ops),
             "offload_type": self.offload_type,
         }
 
@@ -145,5 +147,5 @@ class PublishedOpenSora(VideoModel):
     def _record(self, job: Job, said: Mapping[str, Any], cache: StepCache | None) -> dict[str, Any]:
         """How the video is made, as its metadata tells it."""
         release = self.files.release.name
-        made_by = {"release": release, "backend": self.ops.name, "dtype": self.ops.dtype}
+        made_by = {"release": release, "backend": self.ops.name, **dtype_facts(self.ops)}
         return {**job.request.settings(), **approximation(cache), **said, **made_by}

@@ -18,6 +18,7 @@ from ...interpose.memory import MemoryCounter
 from ...module import named_leaves, state_dict, to_backend
 from ...nn.init import ShapeInit
 from ...ops import Array
+from ...registry import DTYPES
 from ...releases.architectures import ARCHITECTURES, Architecture
 from ...releases.loading import fit_published, of_videos
 from ...releases.offload import OFFLOAD_TYPES, offloaded
@@ -79,7 +80,7 @@ class GenerationPlan:
         self.offload_type = one_of("offload_type", offload_type, OFFLOAD_TYPES)
         self.files = None if isinstance(files, Release) else files
         self.release = files if isinstance(files, Release) else files.release
-        self.backend, self.dtype = backend, dtype
+        self.backend, self.dtype = backend, one_of("dtype", dtype, DTYPES)
         self.request = PublishedRequest.create(self.release, **options)
         self.given_frames = whole("given_frames", given_frames, 0)
         self.clips = plan_clips(self.release, given_frames, self.request.num_frames, self.request.clip_frames)
