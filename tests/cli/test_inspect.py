@@ -18,6 +18,7 @@ from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.registry import Backend
 from opensora_core.serialization.reader import read_safetensors
 from opensora_core.serialization.writer import write_safetensors
+from opensora_core.testing.conformance import require
 from tests.cli.conftest import ROOT, document
 
 
@@ -158,6 +159,20 @@ def test_verify_passes_and_fails_with_its_exit_code(opensora, golden):
     result = opensora("verify", golden, "--backend", "numpy", "--failures-only")
     assert result.exit_code == 1
     assert len([line for line in result.stdout.splitlines() if line.endswith("  fail")]) == 1
+
+
+@pytest.mark.parametrize("name", ["rflow_timesteps", "iddpm_tables_v1.0"])
+def test_a_tensor_that_is_off_is_told_as_json(opensora, tmp_path, name):
+    require("torch")
+    shutil.copy(ROOT / f"tests/golden/{name}.json", tmp_path)
+    tensors = dict(read_safetensors(ROOT / f"tests/golden/{name}.safetensors"))
+    planted = next(key for key, x in tensors.items() if "/out/" in key and x.dtype.kind == "f")
+    tensors[planted] = tensors[planted] + np.ones((), tensors[planted].dtype)
+    write_safetensors(tmp_path / f"{name}.safetensors", tensors)
+    result = opensora("verify", tmp_path, "--backend", "torch", "--json")
+    assert result.exit_code == 1
+    off = [f"{row['case']}/{row['tensor']}" for row in document(result)["checks"] if not row["ok"]]
+    assert off == [planted]
 
 
 def test_verify_of_no_golden_set_is_bad_input(opensora, tmp_path):
