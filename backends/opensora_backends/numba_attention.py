@@ -58,23 +58,35 @@ class NumbaAttention(NumpyOps):
         fits = pattern in ("spatial", "temporal") and normed and (turned or cos is sin is None)
         if not (fits and qkv.size and served(qkv, q_norm, k_norm)):
             return super().attention_3d(qkv, pattern, q_norm, k_norm, cos, sin)
-        out = np.empty((B, T, S, H, D), qkv.dtype)
         if turned and length <= SHORT and pattern == "temporal" and qkv.size > MANY:
-            self._along_time(qkv, q_norm, k_norm, cos, sin, out)
-            return out
-        packed, every = qkv.reshape(-1, 3, H, D), S if pattern == "temporal" else 1
-        ready = queries_keys.norm_and_turn(packed, q_norm, k_norm, cos, sin, every, self.threads)
-        q, k, v = (x.reshape(out.shape).transpose(PART_AXES[pattern]) for x in (*ready, packed[:, 2]))
+            return along_time(qkv, q_norm, k_norm, cos, sin, self.threads)
+        ready = parts(qkv, pattern, q_norm, k_norm, cos, sin, self.threads)
+        q, k, v = (x.transpose(PART_AXES[pattern]) for x in ready)
         if not few_keys.serves(q, k, v):
             return self.attention(q, k, v).transpose(PATTERNS[pattern][1])
+        out = np.empty((B, T, S, H, D), qkv.dtype)
         few_keys.attention(q, k, v, None, D**-0.5, self.threads, out.transpose(PART_AXES[pattern]))
         return out
 
-    def _along_time(self, qkv: Array, q_norm: Array, k_norm: Array, cos: Array, sin: Array, out: Array) -> None:
-        _, T, S, H, D = out.shape
-        packed, token = np.ascontiguousarray(qkv).reshape(-1), H * D
-        attention.attention_along(
-            packed, packed[token:], packed[2 * token :], (T * S * 3 * token, 3 * token, S * 3 * token),
-            (len(out), S, T, H, D), q_norm, k_norm, cos, sin,
-            out=out.reshape(-1), out_strides=(T * S * token, token, S * token), threads=self.threads,
-        )  # fmt: skip
+
+def parts(
+    qkv: Array, pattern: Pattern, q_norm: Array, k_norm: Array, cos: Array | None, sin: Array | None, threads: int = 1
+) -> tuple[Array, Array, Array]:
+    """Normalised and turned queries and keys, and values, [B, T, S, H, D] each."""
+    B, T, S, _, H, D = qkv.shape
+    packed, every = qkv.reshape(-1, 3, H, D), S if pattern == "temporal" else 1
+    q, k = queries_keys.norm_and_turn(packed, q_norm, k_norm, cos, sin, every, threads).reshape(2, B, T, S, H, D)
+    return q, k, packed[:, 2].reshape(B, T, S, H, D)
+
+
+def along_time(qkv: Array, q_norm: Array, k_norm: Array, cos: Array, sin: Array, threads: int = 1) -> Array:
+    """Temporal attention by the kernel that reads a sequence in place, one after the other."""
+    B, T, S, _, H, D = qkv.shape
+    out = np.empty((B, T, S, H, D), qkv.dtype)
+    packed, token = np.ascontiguousarray(qkv).reshape(-1), H * D
+    attention.attention_along(
+        packed, packed[token:], packed[2 * token :], (T * S * 3 * token, 3 * token, S * 3 * token),
+        (B, S, T, H, D), q_norm, k_norm, cos, sin,
+        out=out.reshape(-1), out_strides=(T * S * token, token, S * token), threads=threads,
+    )  # fmt: skip
+    return out

@@ -13,7 +13,7 @@ from opensora_core.errors import InvalidInputError, MissingDependencyError, Open
 from opensora_core.registry import backends, unusable_reason
 from opensora_core.testing.running import invoke
 
-from .case import Case
+from .case import Case, stand_ins
 from .library import Library, library, library_of
 from .versions import VERSIONS
 
@@ -64,10 +64,13 @@ def missing_rival(name: str, device: str | None) -> str | None:
 
 def missing_version(name: str, device: str | None) -> str | None:
     """Why a version of one of our kernels cannot be used here; None when it can."""
-    package, _ = VERSIONS[name]
-    if find_spec(package) is None:
-        return f"the package {package!r} is not installed"
-    return "it is timed on the CPU only" if (device or "cpu").startswith("cuda") else None
+    version = VERSIONS[name]
+    if absent := [package for package in version.packages if find_spec(package) is None]:
+        return f"the package {absent[0]!r} is not installed"
+    on_gpu = (device or "cpu").startswith("cuda")
+    if version.arrays == "cupy" and not on_gpu:
+        return "it needs a GPU: --device cuda:0"
+    return "it is timed on the CPU only" if version.arrays == "numpy" and on_gpu else None
 
 
 def available(device: str | None, quick: bool = False) -> list[str]:
@@ -99,7 +102,7 @@ def open_provider(name: str, device: str | None, dtype: str, arrays: str) -> Pro
     if name in RIVALS:
         return _open_rival(name, device)
     if name in VERSIONS:
-        return _open_version(name, device)
+        return _open_version(name, device, dtype)
     if ":" not in name:
         if name in backends():
             return open_backend(name, device, dtype)
@@ -130,11 +133,21 @@ def _open_rival(name: str, device: str | None) -> Provider:
     return _of_functions(name, functions, library(arrays, device))
 
 
-def _open_version(name: str, device: str | None) -> Provider:
-    package, functions = VERSIONS[name]
+def _open_version(name: str, device: str | None, dtype: str) -> Provider:
     if reason := missing_version(name, device):
-        raise MissingDependencyError(f"provider {name!r}: {reason}", name=package)
-    return _of_functions(name, functions, library("numpy"))
+        raise MissingDependencyError(f"provider {name!r}: {reason}", name=VERSIONS[name].packages[-1])
+    arrays = library(VERSIONS[name].arrays, device)
+    version = VERSIONS[name].open(arrays.ops)
+    of_op = _of_functions(name, version.functions, arrays)
+
+    def function(case: Case) -> Callable[..., Any]:
+        found = of_op.function(case)
+        refuses = version.refusals.get(case.op)
+        if refuses and (reason := refuses(*stand_ins(case.arguments, dtype))):
+            raise UnsupportedError(reason)
+        return found
+
+    return Provider(name, arrays, function)
 
 
 def _of_functions(name: str, functions: Mapping[str, Callable[..., Any]], arrays: Library) -> Provider:

@@ -37,7 +37,9 @@ def _lines(rows: list[Row]) -> Iterator[tuple[str, ...]]:
 
 def _rate(row: Row) -> str:
     """By what bounds the case: products or memory."""
-    return f"{row['tflops']:.3g} TFLOP/s" if row["bound"] == "compute" else f"{row['gbs']:.3g} GB/s"
+    if row["bound"] == "memory":
+        return f"{row['gbs']:.3g} GB/s"
+    return f"{row['tflops']:.3g} TFLOP/s" if row["tflops"] >= 1 else f"{row['tflops'] * 1e3:.3g} GFLOP/s"
 
 
 def _foot(document: Document) -> Iterator[str]:

@@ -35,11 +35,13 @@ class AttentionKernels:
     """The attention kernels on one array library.
 
     xp: CuPy, or NumPy with a `get_kernel` of the emulation. get_kernel: see `launching.GetKernel`.
+    tensor_cores: whether kernels for them serve half precision, or the plain ones do.
     Arrays are float32, float16 or bfloat16 with heads of 1 to 256 channels; ValueError says what does not fit.
     """
 
     xp: Any
     get_kernel: GetKernel
+    tensor_cores: bool = True
 
     def attention_3d(
         self,
@@ -64,7 +66,7 @@ class AttentionKernels:
         prepared = Prepared(q_norm, k_norm, *rope_tables(self.xp, cos, sin, L, D), eps)
         if qkv.size == 0:
             return self.xp.zeros((B, T, S, H, D), qkv.dtype)
-        qkv = dense_rows(self.xp, qkv, 16 if on_tensor_cores(qkv) else 1)
+        qkv = dense_rows(self.xp, qkv, 16 if self._on_tensor_cores(qkv) else 1)
         out = self.xp.empty((B, T, S, H, D), qkv.dtype)
         if pattern == "temporal" and T <= TEMPORAL_FRAMES:
             self._temporal(qkv, out, prepared)
@@ -112,13 +114,16 @@ class AttentionKernels:
         result = self.xp.moveaxis(out, 3, 2).reshape((*lead, L, D))
         return (result, lse.reshape((*lead, L))) if lse is not None else result
 
+    def _on_tensor_cores(self, x: Any) -> bool:
+        return self.tensor_cores and on_tensor_cores(x)
+
     def _temporal(self, qkv: Any, out: Any, prepared: Prepared) -> None:
         B, T, S, _, H, D = qkv.shape
         numbers = (*map(np.int32, (B, T, S, H)),)
         strides = (*map(np.int64, element_strides(qkv)[:5]),)
         arrays = (qkv, out, *prepared.pointers)
         last = (np.float32(D**-0.5), np.float32(prepared.eps))
-        if on_tensor_cores(qkv):
+        if self._on_tensor_cores(qkv):
             frames = 16 if T <= 16 else 32
             tables = 4 * (2 * D + (2 * T * padded_floats(D // 2) if prepared.cos is not None else 0))
             a_warp = 2 * 3 * frames * padded_row(D)
@@ -156,7 +161,7 @@ class AttentionKernels:
         strides = map(np.int64, (*q.strides, *k.strides, *v.strides, *o.strides, *seen))
         args: tuple[Any, ...] = (*arrays, *map(np.int32, (L, M, inner)), *strides)
         args += (np.float32(scale), np.float32(prepared.eps))
-        if on_tensor_cores(q.array):
+        if self._on_tensor_cores(q.array):
             keys, rows = keys_in_tile(D), 16 * FLASH_WARPS
             name = f"flash_attention<{c_type(q.array)}, {D}, {FLASH_WARPS}>"
             shared = 2 * (rows + 4 * keys) * padded_row(D) + 4 * keys
