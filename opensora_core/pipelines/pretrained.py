@@ -196,8 +196,11 @@ class Pretrained:
         self._loaded = self._optimizer = None
 
 
-def backend_of(backend: str | Ops, device: str | None, dtype: str | None, widths: tuple[int, int]) -> Ops:
-    """A backend by name, or one that is given and to which device and dtype must not be said otherwise."""
+def backend_of(backend: str | Ops, device: str | None, dtype: str | None, widths: tuple[int, int] | None = None) -> Ops:
+    """A backend by name, or one that is given and to which device and dtype must not be said otherwise.
+
+    widths: of the model, where dtype "auto" should heed them, see `get_backend`.
+    """
     if not isinstance(backend, Ops):
         return get_backend(backend, device=device, dtype=dtype, widths=widths)
     for name, asked in (("device", device), ("dtype", dtype)):
