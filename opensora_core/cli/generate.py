@@ -16,15 +16,8 @@ if TYPE_CHECKING:
     from ..pipelines.video_model import VideoModel
 
 GIVEN = (
-    "image",
-    "video",
-    "references",
-    "mask_strategy",
-    "cond_type",
-    "condition_frames",
-    "negative_prompt",
-    "latents_file",
-)
+    "image", "video", "references", "mask_strategy", "cond_type", "condition_frames", "negative_prompt", "latents_file",
+)  # fmt: skip
 """Options of a generation that are no numbers or names of its request."""
 Words = Annotated[str, Argument(metavar="PROMPT", help="What happens in the video.")]
 

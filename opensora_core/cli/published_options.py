@@ -14,7 +14,16 @@ PANEL = "Published weights"
 
 
 @dataclass(frozen=True)
-class NamedSize:
+class PublishedOptions:
+    """Options that a generation takes by their names here."""
+
+    def settings(self) -> dict[str, Any]:
+        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
+        return _given(asdict(self))
+
+
+@dataclass(frozen=True)
+class NamedSize(PublishedOptions):
     """The size of the video by its official name."""
 
     resolution: Annotated[
@@ -24,13 +33,9 @@ class NamedSize:
         str | None, Option(help="Beside a resolution, width first: 16:9.", rich_help_panel=PANEL)
     ] = None
 
-    def settings(self) -> dict[str, Any]:
-        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
-        return _given(asdict(self))
-
 
 @dataclass(frozen=True)
-class ClipOptions:
+class ClipOptions(PublishedOptions):
     """How a video longer than a clip is made, and where its latents are kept."""
 
     clip_frames: Annotated[int | None, Option(min=1, help="Of each clip of a longer video.", rich_help_panel=PANEL)] = (
@@ -45,10 +50,6 @@ class ClipOptions:
     latents_file: Annotated[
         Path | None, Option(help="Keep the latents in this file, for `opensora decode`.", rich_help_panel=PANEL)
     ] = None
-
-    def settings(self) -> dict[str, Any]:
-        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
-        return _given(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class ScoreOptions:
 
 
 @dataclass(frozen=True)
-class ReferenceOptions:
+class ReferenceOptions(PublishedOptions):
     """Images and videos that the video is given, and where they go."""
 
     references: Annotated[
@@ -86,10 +87,6 @@ class ReferenceOptions:
     image_resolution: Annotated[
         str | None, Option(help="Of the picture that t2i2v makes: 768px.", rich_help_panel=PANEL)
     ] = None
-
-    def settings(self) -> dict[str, Any]:
-        """As `PublishedOpenSora.stream` takes them, without those that are not given."""
-        return _given(asdict(self))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..ops import Ops
 from ..serialization.arriving import Arriving, Weight
 from ..serialization.dtypes import is_float
 from ..serialization.names import show
+from ..serialization.on_demand import OnDemand
 from ..serialization.state import check_state
 from ..vae.image import AutoencoderKL, FrameVAE
 from .architectures import Architecture, recognise
@@ -78,15 +79,15 @@ def of_videos(config: Any, model: Any) -> Any:
     return FrameVAE(model, config) if isinstance(model, AutoencoderKL) else model
 
 
-class Adapted(Mapping[str, Weight]):
+class Adapted(OnDemand[Weight]):
     """Published weights as the model here names and shapes them; each is made when asked for."""
 
     def __init__(self, tensors: Mapping[str, Weight], architecture: Architecture, config: Any) -> None:
         kept = {name: array for name, array in tensors.items() if name not in architecture.buffers}
-        self._tensors = architecture.rename(kept)
+        super().__init__(architecture.rename(kept))
         self._changes: dict[str, Callable[[Weight], Weight]] = {}
         length = getattr(config, "model_max_length", None)
-        if NULL_CAPTION in self._tensors and length is not None:
+        if NULL_CAPTION in self and length is not None:
             self._changes[NULL_CAPTION] = lambda rows: null_caption(rows, length)
 
     @property
@@ -95,14 +96,8 @@ class Adapted(Mapping[str, Weight]):
         return {name: tuple(self[name].shape) for name in self}
 
     def __getitem__(self, name: str) -> Weight:
-        array = self._tensors[name]
+        array = self._source[name]
         return self._changes[name](array) if name in self._changes else array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
 
 
 def null_caption(rows: Weight, length: int) -> Weight:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from ..module import named_leaves, rebuild
 from ..ops import Ops
 from .checked import Checked
+from .on_demand import OnDemand
 from .pages import forget_pages
 
 Weight = NDArray[Any]
 
 
-class Arriving(Mapping[str, Any]):
+class Arriving(OnDemand[Any]):
     """Mapped weights, each looked at and brought to the backend, cast to `dtype`, when it is asked for.
 
     The memory of what was read is given back at once, so that beside the weights asked for there is one more at most.
@@ -27,22 +28,13 @@ class Arriving(Mapping[str, Any]):
 
     def __init__(self, ops: Ops, weights: Mapping[str, Weight], dtype: str | None = None) -> None:
         self._ops, self._dtype = ops, dtype or ops.dtype
-        self._weights = weights if isinstance(weights, Checked) else Checked(weights, self._dtype)
+        super().__init__(weights if isinstance(weights, Checked) else Checked(weights, self._dtype))
 
     def __getitem__(self, name: str) -> Any:
-        array = self._weights[name]
+        array = self._source[name]
         arrived = self._ops.asarray(array, self._dtype)
         forget_pages(array)
         return arrived
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._weights
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
 
 
 class Offloaded:

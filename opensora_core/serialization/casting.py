@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,19 @@ from numpy.typing import NDArray
 from ..checks import one_of
 from ..registry import DTYPES, get_backend
 from .dtypes import is_float
+from .on_demand import OnDemand
 
 Array = NDArray[Any]
 
 
-class Cast(Mapping[str, Array]):
+class Cast(OnDemand[Array]):
     """A mapping of arrays whose floating ones are given in another dtype, each cast when it is asked for."""
 
     def __init__(self, arrays: Mapping[str, Array], dtype: str) -> None:
-        self._arrays, self._dtype = arrays, one_of("dtype", dtype, DTYPES)
+        super().__init__(arrays)
+        self._dtype = one_of("dtype", dtype, DTYPES)
         self._host = get_backend("numpy", device="cpu", dtype="float32")  # whatever the environment says
 
     def __getitem__(self, name: str) -> Array:
-        array = self._arrays[name]
+        array = self._source[name]
         return np.asarray(self._host.astype(array, self._dtype)) if is_float(array.dtype) else array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,36 +11,29 @@ from numpy.typing import NDArray
 
 from ..errors import NonFiniteError
 from .names import show
+from .on_demand import OnDemand
 
 CHUNK = 2**20  # numbers that are looked at together
 FLOAT16 = 65504.0  # its largest number
 
 
-class Checked(Mapping[str, NDArray[Any]]):
+class Checked(OnDemand[NDArray[Any]]):
     """A mapping of weights, each of which is looked at when it is first asked for.
 
     dtype: what they will be cast to. NonFiniteError, naming the weight, for NaN, infinity and what float16 cannot hold.
     """
 
     def __init__(self, weights: Mapping[str, NDArray[Any]], dtype: str | None) -> None:
-        self._weights, self._dtype = weights, dtype
+        super().__init__(weights)
+        self._dtype = dtype
         self._seen: set[str] = set()
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        array = self._weights[name]
+        array: NDArray[Any] = self._source[name]
         if name not in self._seen:
             self._check(name, largest(array))
             self._seen.add(name)
         return array
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._weights
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
 
     def _check(self, name: str, most: float) -> None:
         if not math.isfinite(most):

@@ -41,10 +41,8 @@ def decode_latents(
     if release is None:
         raise FileFormatError(f"{file}: release {record.get('release')!r} is not one of {', '.join(RELEASES)}")
     part = _autoencoder(release.autoencoder, paths)
-    with (
-        memory_as_limit("decoding"),
-        on_backend(part, ops := backend_of(backend, device, dtype), ops.wide_dtype) as vae,
-    ):
+    ops = backend_of(backend, device, dtype)
+    with memory_as_limit("decoding"), on_backend(part, ops, ops.wide_dtype) as vae:
         return _video(ops, vae, latents, record)
 
 
