@@ -45,6 +45,11 @@ class Sampler(ABC):
         """Whether it can be given frames."""
         return True
 
+    @property
+    def least_steps(self) -> int:
+        """The fewest steps it can take."""
+        return 1
+
     @abstractmethod
     def __call__(self, ops: Ops, denoiser: Any, task: Task, text: Text, given: Any) -> Iterator[Step]:
         """Yield the steps of one clip from noise to data; the latents of the last are the result, [B, C, T, h, w].

@@ -49,6 +49,11 @@ class DiffusionSampler(Sampler):
         """Whether it can be given frames: officially the ancestral sampler alone."""
         return self.sampler == "iddpm"
 
+    @property
+    def least_steps(self) -> int:
+        """2 where the tables are spaced: what is left of a single step is no diffusion."""
+        return 1 if self.sampler == "dpm-solver++" else 2
+
     def _steps(self, ops: Ops, predict: Predict, task: Task, given: Placed | None) -> Iterator[Step]:
         """The steps of the sampler that was chosen; predict sees rows as `guided_context` has them."""
         if given is not None and not self.keeps_frames:

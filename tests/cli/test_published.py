@@ -17,11 +17,9 @@ from opensora_core.media.video import Video
 from opensora_core.module import state_dict
 from opensora_core.nn.init import RandomInit
 from opensora_core.pipelines.published import running
-from opensora_core.pipelines.published import text as text_module
 from opensora_core.registry import get_backend
 from opensora_core.releases.checkpoint import open_checkpoint
 from opensora_core.releases.prompts import t5_prompts
-from opensora_core.releases.task import Text
 from opensora_core.serialization.writer import write_safetensors
 from opensora_core.text.t5 import T5Encoder
 from opensora_core.text.t5_config import T5Config
@@ -195,10 +193,12 @@ def test_options_of_published_weights_reach_the_model_and_are_refused_by_others(
 
 def test_latents_outlive_a_decoding_that_fails_and_are_decoded_later(opensora, tmp_path, monkeypatch):
     write_models(tmp_path / "models")
-    rng = np.random.default_rng(0)
-    text = Text(rng.standard_normal((1, 4, 8)).astype(np.float32), np.ones((1, 4), bool))
-    monkeypatch.setattr(text_module, "read_texts", lambda ops, files, prompts, *rest: [text] * len(prompts))
-    parts = ("--with", tmp_path / "models" / "vae", "--backend", "numpy", "--json")
+    parts = (
+        *(x for name in ("vae", "t5") for x in ("--with", tmp_path / "models" / name)),
+        "--backend",
+        "numpy",
+        "--json",
+    )
     asked = ("-m", tmp_path / "models" / "v1.1", *parts, "--height", 16, "--width", 32, "--steps", 2, "--seed", 7)
     long = ("--num-frames", 8, "--clip-frames", 6, "--condition-frames", 3, "--condition-frame-edit", 0.5)
     assert opensora("generate", "a cat", *asked, *long, "-o", "a.webp").exit_code == 0
@@ -209,7 +209,7 @@ def test_latents_outlive_a_decoding_that_fails_and_are_decoded_later(opensora, t
     assert failed.exit_code == 4, failed.stderr
     assert "kept in b-seed7.latents.safetensors: `opensora decode`" in failed.stderr
     assert opensora("generate", "a cat", *asked, *long, "-o", "b.webp", "--latents-file", "all").exit_code == 0
-    told = document(opensora("decode", "all", "-m", tmp_path / "models" / "vae", *parts[2:], "-o", "c.webp"))
+    told = document(opensora("decode", "all", "-m", tmp_path / "models" / "vae", *parts[4:], "-o", "c.webp"))
     assert (told["num_frames"], told["condition_frame_edit"], told["seed"]) == (8, 0.5, 7)
     assert Video.load("c.webp") == Video.load("a.webp")
     assert opensora("decode", "all").exit_code == 2

@@ -10,8 +10,10 @@ import pytest
 
 from opensora_core.errors import InvalidInputError, NonFiniteError
 from opensora_core.pipelines.published.model import PublishedOpenSora
-from opensora_core.releases.prompts import clip_prompts, t5_prompts
+from opensora_core.releases.prompts import PromptFeatures, clip_prompts, t5_prompts
 from opensora_core.releases.task import Text
+from opensora_core.text.clip import CLIPText
+from opensora_core.text.t5_streamed import StreamedT5
 from tests.pipelines.tiny_published import SMALL, TEXT, published, write_models
 
 FEATURES, OTHER = TEXT.features, -TEXT.features
@@ -36,6 +38,7 @@ def test_features_may_be_an_array_and_the_negative_ones_are_guided_away_from(fol
     np.testing.assert_array_equal(made(model, prompt_embeds=whole), plain)
     avoided = made(model, prompt_embeds=FEATURES, negative_prompt_embeds=OTHER)
     assert (avoided != plain).any()
+    np.testing.assert_array_equal(made(model, prompt_embeds=PromptFeatures(FEATURES, whole.mask)), plain)
     both = whole._replace(negative=(OTHER, whole.mask))
     np.testing.assert_array_equal(made(model, prompt_embeds=both), avoided)
 
@@ -65,6 +68,8 @@ def test_features_of_the_encoders_make_what_their_texts_make(folder: Path, relea
         ("v1.1", {"prompt_embeds": np.zeros((1, 301, 8))}, "hold 301 tokens; v1.1 reads at most 300"),
         ("v1.1", {"prompt_embeds": Text(FEATURES, np.ones((1, 5), bool))}, r"has shape \(1, 5\); expected \(1, 6\)"),
         ("v1.1", {"prompt_embeds": FEATURES, "negative_prompt_embeds": OTHER[:, :5]}, "that of the prompt's"),
+        ("v1.1", {"prompt_embeds": Text(FEATURES, np.zeros((1, 6), bool))}, "hides every token"),
+        ("v1.1", {"prompt_embeds": [[1.0], [1.0, 2.0]]}, r"must be features \[1, L, C\] or a Text, not a list"),
         ("v1.1", {"negative_prompt_embeds": OTHER, "negative_prompt": "x"}, "both say what to avoid"),
         ("v2.0", {"prompt_embeds": FEATURES}, r"prompt_embeds.pooled of shape None must have shape \(1, 64\)"),
         ("v2.0", {"prompt_embeds": TEXT._replace(pooled=VECTOR)}, "give negative_prompt_embeds"),
@@ -85,3 +90,15 @@ def test_features_must_be_finite(folder: Path) -> None:
 def test_a_distilled_v2_0_needs_no_negative_features(folder: Path) -> None:
     frames = made(published(folder, "v2.0"), prompt_embeds=TEXT._replace(pooled=VECTOR), sampler="distilled")
     assert frames.std() > 1
+
+
+def test_a_prompt_is_encoded_once_with_a_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENSORA_CACHE", str(tmp_path))
+    first = made(published(folder, "v2.0"), "a cat")
+    assert len(list(tmp_path.glob("embeddings/??/*.safetensors"))) == 4, "T5 and CLIP, the prompt and an empty one"
+    for encoder in (StreamedT5, CLIPText):
+        monkeypatch.setattr(encoder, "__call__", lambda *rest: pytest.fail("the prompt was encoded before"))
+    np.testing.assert_array_equal(made(published(folder, "v2.0"), "a cat"), first)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match=r"cannot keep text features in .*/file: Not a directory"):
+        PublishedOpenSora(folder / "v1.2", cache=tmp_path / "file")

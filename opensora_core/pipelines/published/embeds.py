@@ -17,12 +17,12 @@ from .request import PublishedRequest
 def read_embeds(files: ReleaseFiles, name: str, value: Any) -> Text | None:
     """Features [1, L, C], all of whose tokens count, or a Text with a mask and, of v2.0, the pooled vector [1, V].
 
-    Checked against the configuration of the denoiser; None if `value` is None. Raises InvalidInputError for another
-    shape, NonFiniteError for NaN and Inf.
+    What `t5_prompts` gives, features with their mask, will do for v1. Checked against the configuration of the
+    denoiser; None if `value` is None. Raises InvalidInputError for another shape, NonFiniteError for NaN and Inf.
     """
     if value is None:
         return None
-    text = value if isinstance(value, Text) else Text(np.asarray(value), np.ones(np.shape(value)[:2], bool))
+    text = value if isinstance(value, Text) else _text(name, value)
     _check_features(files, name, text.features, text.mask)
     if text.negative is not None:
         _check_features(files, f"{name}.negative", *text.negative)
@@ -34,6 +34,16 @@ def read_embeds(files: ReleaseFiles, name: str, value: Any) -> Text | None:
         for part, vector in vectors.items():
             _check(part, vector, (1, files.denoiser_config.vec_in_dim))
     return text
+
+
+def _text(name: str, value: Any) -> Text:
+    if isinstance(value, tuple) and len(value) == 2:  # such as PromptFeatures
+        return Text(*value)
+    try:
+        features = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        raise InvalidInputError(f"{name} must be features [1, L, C] or a Text, not a {type(value).__name__}") from None
+    return Text(features, np.ones(features.shape[:2], bool))
 
 
 def with_negative(request: PublishedRequest, texts: Sequence[Text], negative: Text | None) -> list[Text]:
@@ -64,6 +74,8 @@ def _check_features(files: ReleaseFiles, name: str, features: Any, mask: Any) ->
         raise InvalidInputError(f"{name} hold {length} tokens; {files.release.name} reads at most {most}")
     if np.shape(mask) != (1, length):
         raise InvalidInputError(f"the mask of {name} has shape {np.shape(mask)}; expected {(1, length)}")
+    if not np.asarray(mask, bool).any():
+        raise InvalidInputError(f"the mask of {name} hides every token: True stands for those that count")
 
 
 def _check(name: str, array: Any, expected: tuple[Any, ...]) -> None:

@@ -24,12 +24,13 @@ from ..streaming import Progress
 from ..video_model import VideoModel
 from .components import ReleaseFiles
 from .embeds import read_embeds
+from .fitting import check_denoiser, check_fit
 from .job import Job
 from .kept import KeptLatents
-from .references import read_placement
+from .references import read_placement, record_of
 from .request import PublishedRequest
 from .running import Running
-from .text import texts_of
+from .text import embeddings_cache, texts_of
 
 Callback = Callable[["PublishedOpenSora", int, float, dict[str, Any]], Any]
 
@@ -43,6 +44,8 @@ class PublishedOpenSora(VideoModel):
             comes, so that text encoder, denoiser and autoencoder are never in memory together.
         offload_type: "block_level" leaves the denoiser's blocks in their file and brings each when its turn comes, in
             every step: for a denoiser larger than memory. The numbers are the same. "none" brings all of it at once.
+        cache: folder in which text features are kept, so that a prompt is encoded once; by default that of the
+            environment's OPENSORA_CACHE, and without it none.
     """
 
     def __init__(
@@ -52,11 +55,14 @@ class PublishedOpenSora(VideoModel):
         device: str | None = None,
         dtype: str | None = None,
         offload_type: str = "none",
+        cache: str | Path | None = None,
     ) -> None:
         self.offload_type = one_of("offload_type", offload_type, OFFLOAD_TYPES)
         self.files = ReleaseFiles(paths)
+        check_denoiser(self.files.denoiser)
         config = self.files.denoiser_config
         self.ops = backend_of(backend, device, dtype, (config.hidden_size, config.num_heads))
+        self.cache = embeddings_cache(cache)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -128,11 +134,17 @@ class PublishedOpenSora(VideoModel):
             raise InvalidInputError("negative_prompt and negative_prompt_embeds both say what to avoid; give one")
         parts, placement = read_placement(self.files.release, prompt, image, references, mask_strategy, cond_type)
         job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
+        needs_encoders = embeds is None or negative_prompt is not None
+        check_fit(self.files, reads_prompts=needs_encoders, paints=job.picture is not None)
         check, cache = FiniteCheck(read_policy(check_finite)), cache_of(job.request)
-        record = partial(self._record, job, {"prompt": prompt}, cache)
+        said = {"prompt": prompt, **record_of(image, references, mask_strategy, cond_type)}
+        said |= {} if negative_prompt is None else {"negative_prompt": negative_prompt}
+        record = partial(self._record, job, said, cache)
         kept = KeptLatents(latents_file, lambda: job.record(record()), job.shown)
         with memory_as_limit("the generation"), kept:
-            texts = texts_of(self.ops, self.files, job.request, job.prompts, negative_prompt, embeds, negative)
+            texts = texts_of(
+                self.ops, self.files, job.request, job.prompts, negative_prompt, embeds, negative, self.cache
+            )
             for text in texts:
                 check(text.features, lambda: "the features of T5 hold NaN or Inf: try dtype bfloat16 or float32")
             pieces = [job.shown]

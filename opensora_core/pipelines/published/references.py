@@ -58,6 +58,14 @@ def read_placement(
     return parts, Placement.create(release, parts, image, references, strategy, kind)
 
 
+def record_of(image: Any, references: Any, strategy: str | None, kind: str | None) -> dict[str, Any]:
+    """What the options say of given frames, as JSON: files by their paths, pixels that were handed in by their type."""
+    sources = _listed(image if references is None else references)
+    names = [str(source) if isinstance(source, str | Path) else type(source).__name__ for source in sources]
+    said = {"references": names or None, "mask_strategy": strategy, "cond_type": kind}
+    return {name: value for name, value in said.items() if value is not None}
+
+
 def read_references(sources: Sequence[Any], height: int, width: int) -> list[Pixels]:
     """References as uint8 [T, H, W, 3], scaled to cover the size and cropped around the centre.
 
@@ -67,7 +75,9 @@ def read_references(sources: Sequence[Any], height: int, width: int) -> list[Pix
 
 
 def _listed(references: Any) -> list[Any]:
-    """A list of references, or a single one; a text may hold several paths, separated by `;`, as officially."""
+    """A list of references, a single one or None; a text may hold several paths, separated by `;`, as officially."""
+    if references is None:
+        return []
     if isinstance(references, str):
         return [path.strip() for path in references.split(";") if path.strip()]
     single = not isinstance(references, Sequence) or isinstance(references, Video)

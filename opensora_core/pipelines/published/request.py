@@ -68,6 +68,8 @@ class PublishedRequest:
         _check_image_guidance(release, asked)
         clip_frames = asked.get("clip_frames", release.num_frames)
         told = {name: value for name, value in asked.items() if name in SAMPLER_OPTIONS}
+        sample = release.sample.changed(release.name, told)
+        whole("num_inference_steps", values["num_inference_steps"], sample.least_steps)
         return cls(
             **values,
             seed=seed_of(asked),
@@ -75,7 +77,7 @@ class PublishedRequest:
             condition_frame_edit=_edit(release, asked),
             image_resolution=_image_resolution(release, asked),
             step_cache=_step_cache(release, asked),
-            sample=release.sample.changed(release.name, told),
+            sample=sample,
             **_scores(release, asked, gives_frames),
         )
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from ...conditioning.prompts import split_schedule, text_of_loop
+from ...errors import InvalidInputError
 from ...ops import Ops
 from ...releases.prompts import clip_prompts, t5_prompts
 from ...releases.release import Release
 from ...releases.task import Text
 from ...releases.wording import Scores
 from ...serialization.array_cache import ArrayCache
+from ...serialization.trial import check_writable
 from .components import ReleaseFiles
 from .embeds import with_negative
 from .request import PublishedRequest
@@ -20,6 +24,23 @@ def worded(release: Release, prompt: str, scores: Scores, clips: int) -> list[st
     """The prompt of every clip of a video: the part of its schedule that holds there, with the scores at its end."""
     segments = [part._replace(text=release.wording(part.text, scores)) for part in split_schedule(prompt)]
     return [text_of_loop(segments, clip) for clip in range(clips)]
+
+
+def embeddings_cache(folder: str | Path | None) -> ArrayCache | None:
+    """The cache of text features in a folder, or in that of OPENSORA_CACHE; None without either.
+
+    Raises InvalidInputError for a folder that cannot be written to.
+    """
+    folder = folder or os.environ.get("OPENSORA_CACHE")
+    if not folder:
+        return None
+    features = Path(folder) / "embeddings"
+    try:
+        features.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"cannot keep text features in {folder}: {error.strerror}") from error
+    check_writable(features / "trial")
+    return ArrayCache(features)
 
 
 def texts_of(
