@@ -16,7 +16,7 @@ from .ops import Ops
 from .registry import BUILTIN, get_backend
 
 WIDTHS = (1152, 16)  # hidden size and heads of STDiT3-XL/2, for when no model is known; wider ones are probed as this
-WORTH = 1.1  # times as fast as float32 that bfloat16 must be, as it is less exact
+WORTH = 1.25  # times as fast as float32 that bfloat16 must be, as it is less exact; a probe is some percent off
 TURNS, ENOUGH = (4, 20), 0.2  # least and most of the probe, and the seconds after which the least are enough
 TEXT = 24  # tokens
 

@@ -36,8 +36,8 @@ def warmup(
             seconds[name] = round(time.perf_counter() - start, 3)
             advance(done + 1, len(tasks), name)
     rows = [("compiled", "seconds"), *((name, f"{s:.2f}") for name, s in seconds.items())]
-    shown = {"backend": ops.name, "device": ops.device, "dtype": dtype, "seconds": seconds}
-    screen.result(shown, *columns(rows), f"{ops.name} on {ops.device} is warm for {dtype}")
+    shown = {"backend": ops.name, "device": ops.device, "dtype": ops.dtype, "seconds": seconds}
+    screen.result(shown, *columns(rows), f"{ops.name} on {ops.device} is warm for {ops.dtype}")
 
 
 def run_small_model(ops: Ops) -> None:

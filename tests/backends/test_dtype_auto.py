@@ -48,7 +48,7 @@ def test_the_faster_dtype_is_chosen_for_the_widths_of_the_model_and_metadata_say
 
 
 def test_a_small_gain_is_not_worth_the_rounding(probed):
-    probed(1.05e-3, 1e-3)
+    probed(1.2e-3, 1e-3)
     ops = osc.get_backend("torch", dtype="auto")
     assert ops.dtype == "float32"
     assert ops.dtype_reason.endswith("by AMX, too little to gain for its rounding")
@@ -60,7 +60,8 @@ def test_where_bfloat16_is_slow_nothing_is_probed(monkeypatch):
     monkeypatch.setattr(precision, "_probe", None)
     assert osc.get_backend("torch", dtype="auto").dtype_reason.startswith("this CPU has no instructions for bfloat16")
     ops = osc.get_backend("numpy", dtype="auto")
-    assert (ops.dtype, "this is numpy on cpu" in ops.dtype_reason) == ("float32", True)
+    assert ops.dtype == "float32"
+    assert "this is numpy on cpu" in ops.dtype_reason
 
 
 def test_the_probe_runs_a_block_of_any_widths_in_both():
