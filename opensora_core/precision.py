@@ -46,7 +46,7 @@ def choose_dtype(backend: str, device: str, hidden_size: int = WIDTHS[0], num_he
     )
     found = f"a block takes {1e3 * full:.1f} ms in float32 and {1e3 * half:.1f} ms in bfloat16 by {instructions}"
     if full < WORTH * half:
-        return Choice("float32", f"{found}, too little to gain for its rounding")
+        return Choice("float32", f"{found}, no gain worth its rounding")
     return Choice("bfloat16", found)
 
 

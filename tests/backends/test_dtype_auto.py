@@ -51,7 +51,7 @@ def test_a_small_gain_is_not_worth_the_rounding(probed):
     probed(1.2e-3, 1e-3)
     ops = osc.get_backend("torch", dtype="auto")
     assert ops.dtype == "float32"
-    assert ops.dtype_reason.endswith("by AMX, too little to gain for its rounding")
+    assert ops.dtype_reason.endswith("by AMX, no gain worth its rounding")
 
 
 def test_where_bfloat16_is_slow_nothing_is_probed(monkeypatch):
