@@ -70,6 +70,11 @@ def test_features_of_the_encoders_make_what_their_texts_make(folder: Path, relea
         ("v1.1", {"prompt_embeds": FEATURES, "negative_prompt_embeds": OTHER[:, :5]}, "that of the prompt's"),
         ("v1.1", {"prompt_embeds": Text(FEATURES, np.zeros((1, 6), bool))}, "hides every token"),
         ("v1.1", {"prompt_embeds": [[1.0], [1.0, 2.0]]}, r"must be features \[1, L, C\] or a Text, not a list"),
+        (
+            "v1.2",
+            {"prompt_embeds": FEATURES, "negative_prompt": "x"},
+            r"6 tokens, but a negative prompt of v1\.2 has 300",
+        ),
         ("v1.1", {"negative_prompt_embeds": OTHER, "negative_prompt": "x"}, "both say what to avoid"),
         ("v2.0", {"prompt_embeds": FEATURES}, r"prompt_embeds.pooled of shape None must have shape \(1, 64\)"),
         ("v2.0", {"prompt_embeds": TEXT._replace(pooled=VECTOR)}, "give negative_prompt_embeds"),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInputError, NonFiniteError
 from ...releases.task import Text
+from ...text.published_tokenizers import T5_LENGTHS
 from .components import ReleaseFiles
 from .request import PublishedRequest
 
@@ -44,6 +45,16 @@ def _text(name: str, value: Any) -> Text:
     except ValueError:  # lists of different lengths
         raise InvalidInputError(f"{name} must be features [1, L, C] or a Text, not a {type(value).__name__}") from None
     return Text(features, np.ones(features.shape[:2], bool))
+
+
+def check_negative_prompt(release: str, embeds: Text) -> None:
+    """Refuse features that a negative prompt cannot go with: as encoded it has the release's number of tokens."""
+    length = T5_LENGTHS[release]
+    if embeds.features.shape[1] != length:
+        raise InvalidInputError(
+            f"prompt_embeds hold {embeds.features.shape[1]} tokens, but a negative prompt of {release} has {length}: "
+            "give negative_prompt_embeds of the same length"
+        )
 
 
 def with_negative(request: PublishedRequest, texts: Sequence[Text], negative: Text | None) -> list[Text]:

@@ -23,7 +23,7 @@ from ..request import approximation, cache_of
 from ..streaming import Progress
 from ..video_model import VideoModel
 from .components import ReleaseFiles
-from .embeds import read_embeds
+from .embeds import check_negative_prompt, read_embeds
 from .fitting import check_denoiser, check_fit
 from .job import Job
 from .kept import KeptLatents
@@ -132,6 +132,8 @@ class PublishedOpenSora(VideoModel):
         avoids_embeds = negative is not None or (embeds is not None and embeds.negative is not None)
         if negative_prompt is not None and avoids_embeds:
             raise InvalidInputError("negative_prompt and negative_prompt_embeds both say what to avoid; give one")
+        if negative_prompt is not None and embeds is not None:
+            check_negative_prompt(self.files.release.name, embeds)
         parts, placement = read_placement(self.files.release, prompt, image, references, mask_strategy, cond_type)
         job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
         needs_encoders = embeds is None or negative_prompt is not None
