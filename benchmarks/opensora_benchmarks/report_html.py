@@ -17,14 +17,14 @@ SORT_KEYS = (None, "median_s", "p80_s", "n", "median_s", "tflops", "gbs", "roofl
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #888 }
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 1320px; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.05rem; margin: 2rem 0 .4rem; white-space: pre-wrap }
 p.about { color: var(--dim); margin: .2rem 0; font-size: .85rem }
-div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; min-width: 1080px;
+div.wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; min-width: 1240px;
   table-layout: fixed; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left; width: 14em; overflow: hidden; text-overflow: ellipsis }
-th:nth-child(3) { width: 10em } th:nth-child(4), th:nth-child(5) { width: 2.6em } th:nth-child(8) { width: 8em }
+th:nth-child(3) { width: 10em } th:nth-child(4), th:nth-child(5) { width: 2.6em } th:nth-child(8) { width: 9em }
 th:last-child { width: 250px }
 th { cursor: pointer; font-size: .82rem }
 th[aria-sort=ascending]::after { content: " \\2191" } th[aria-sort=descending]::after { content: " \\2193" }

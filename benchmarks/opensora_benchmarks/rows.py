@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from opensora_core.errors import is_out_of_memory
@@ -78,4 +80,8 @@ def what_went_wrong(error: Exception) -> tuple[str, str]:
     first = str(error).strip().partition("\n")[0]
     if is_out_of_memory(error):
         return "skip", f"out of memory ({first})"
-    return "error", f"{type(error).__name__}: {first}"[:300]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        "error",
+        f"{type(error).__name__}: {first[:300]} (in {Path(place.filename).name}:{place.lineno}, {place.name})",
+    )

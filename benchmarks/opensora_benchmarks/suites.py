@@ -37,8 +37,9 @@ def select(pattern: str, quick: bool = False) -> list[Case | Workload]:
     chosen = [c for c in cases if fnmatch.fnmatch(c.id, pattern) or c.op == pattern]
     if not chosen:
         known = sorted({c.op for c in cases})
-        near = difflib.get_close_matches(pattern.partition("/")[0], known, 1)
-        hint = f", did you mean '{near[0]}/*'?" if near and near[0] not in pattern else ""
+        names = [f"{op}/*" for op in known] + [c.id for c in cases]
+        near = difflib.get_close_matches(pattern, names, 1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
         raise InvalidInputError(
             f"no case matches {pattern!r}{hint} (ops: {', '.join(known)}); `opensora bench list` shows all"
         )

@@ -79,7 +79,8 @@ def run(
         with screen.progress("bench", report=True) as advance:
             document = bench.run(asked, output, advance)
     except KeyboardInterrupt:
-        screen.say(f"results so far are kept: opensora bench report {results}.partial")
+        if Path(f"{results}.partial").exists():
+            screen.say(f"results so far are kept: opensora bench report {results}.partial")
         raise
     if warning := bench.busy(document):
         screen.note(warning)

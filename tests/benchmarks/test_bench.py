@@ -256,6 +256,7 @@ def test_a_function_of_ones_own_is_timed_beside_a_backend(fast, monkeypatch):
     monkeypatch.syspath_prepend(str(fast))
     (fast / "mine_for_bench.py").write_text(
         "import numpy as np\n\ndef right(x, b, g):\n    return x + g * b\n\ndef wrong(x, b, g):\n    return x + b\n"
+        "\ndef broken(x, b, g):\n    raise RuntimeError('no such grid')\n"
     )
     arguments = ("run", "gated_residual/tokens-prime", "--quick", "--warm", "--budget", "0.2", "--seed", "0")
     good = opensora(*arguments, "--provider", "mine_for_bench:right", "--backend", "numpy", "-o", "good.md")
@@ -268,8 +269,9 @@ def test_a_function_of_ones_own_is_timed_beside_a_backend(fast, monkeypatch):
     rows = load(fast / "good.json")["results"]
     assert [(row["provider"], row["status"]) for row in rows] == [("numpy", "ok"), ("mine_for_bench:right", "ok")]
     assert len({row["inputs"] for row in rows}) == 1
-    bad = opensora(*arguments, "--provider", "mine_for_bench:wrong", "-o", "bad.json")
+    bad = opensora(*arguments, "--provider", "mine_for_bench:wrong,mine_for_bench:broken", "-o", "bad.json")
     assert bad.exit_code == 1
+    assert "RuntimeError: no such grid (in mine_for_bench.py:10, broken)" in bad.stdout
     assert "FAIL  mine_for_bench:wrong: its error is" in bad.stdout
 
 
@@ -299,6 +301,7 @@ def test_a_run_that_is_stopped_says_where_its_rows_are(fast, monkeypatch):
     ("arguments", "code", "complaint"),
     [
         (("run", "atention/*"), 2, "did you mean 'attention/*'?"),
+        (("run", "attention/ful-2k"), 2, "did you mean 'attention/full-2k'?"),
         (("run", "attention/*-720p", "--quick"), 2, "leave it out"),
         (("run", "gelu", "--backend", "nump"), 2, "there is no backend 'nump'"),
         (("run", "gelu", "--provider", "flash"), 2, "there is no provider 'flash'; known: numpy"),
