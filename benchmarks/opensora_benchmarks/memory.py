@@ -40,6 +40,11 @@ def in_fresh_process(function: Callable[..., Result], *args: Any) -> Result:
         return process.submit(function, *args).result()
 
 
+def share(part: int | None, whole: int | None) -> float | None:
+    """Bytes as a share of others; None where either is unknown."""
+    return None if part is None or whole is None else round(part / whole, 3)
+
+
 def _give_back() -> None:
     """Let the system have what was freed and kept, for a call that uses it again would seem to take nothing."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc has it

@@ -26,7 +26,7 @@ from opensora_core.releases.text_models import open_t5
 from opensora_core.vae.pixels import to_frames
 
 from .machine import describe_machine
-from .memory import in_fresh_process, peak_so_far
+from .memory import in_fresh_process, peak_so_far, share
 from .plan_cases import CASES, PlanCase
 from .standing import parser_of, read_options, write_json
 
@@ -86,8 +86,7 @@ def rows(only: str = "") -> Iterator[Row]:
             paths = list(case.write(Path(folder)))
             planned = foretold(case, paths)
             whole = in_fresh_process(measured, case, paths)
-        share = None if whole is None else round(planned["planned_bytes"] / whole, 3)
-        yield {**about, **planned, "process_bytes": whole, "planned_share": share}
+        yield {**about, **planned, "process_bytes": whole, "planned_share": share(planned["planned_bytes"], whole)}
 
 
 def describe(row: Row) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .memory import peak_of_process, peak_so_far
+from .memory import peak_of_process, peak_so_far, share
 from .published_weights import RandomWeights
 
 FRAMES, HEIGHT, WIDTH = 17, 144, 256  # of the step
@@ -25,8 +25,8 @@ def load(path: str, backend: str, dtype: str) -> Row:
     model: list[Any] = []
     seconds, peak = _measured(lambda: model.append(load_published(path, ops).model))
     weights = _weight_bytes(model[0])
-    share = None if peak is None else round(peak / weights, 3)
-    return {"seconds": seconds, "peak_bytes": peak, "weight_bytes": weights, "peak_share": share}
+    memory = {"peak_bytes": peak, "weight_bytes": weights, "peak_share": share(peak, weights)}
+    return {"seconds": seconds, **memory}
 
 
 def step(path: str, backend: str, dtype: str) -> Row:
@@ -58,8 +58,7 @@ def step(path: str, backend: str, dtype: str) -> Row:
     weights = _weight_bytes(denoiser)
     plan = GenerationPlan(ReleaseFiles([path]), backend, dtype, num_frames=FRAMES, height=HEIGHT, width=WIDTH)
     planned = next(stage.peak for stage in plan.stages() if stage.name == "denoiser")
-    share = None if whole is None else round(planned / whole, 3)
-    planned_of = {"process_bytes": whole, "planned_bytes": planned, "planned_share": share}
+    planned_of = {"process_bytes": whole, "planned_bytes": planned, "planned_share": share(planned, whole)}
     memory = {"peak_bytes": peak, "weight_bytes": weights, **planned_of}
     return {"seconds": seconds, **memory, **size, "finite": finite}
 
@@ -128,7 +127,7 @@ def encode(path: str, backend: str, dtype: str) -> Row:
         "weight_bytes": sum(array.nbytes for array in encoder.weights.values()),
         "process_bytes": whole,
         "planned_bytes": planned,
-        "planned_share": None if whole is None else round(planned / whole, 3),
+        "planned_share": share(planned, whole),
         "tokens": length,
         "finite": bool(np.isfinite(np.asarray(ops.to_numpy(features[0]), np.float32)).all()),
     }

@@ -11,7 +11,7 @@ from ..vae import pixels
 from .components import Components
 from .config import OpenSoraConfig
 
-Frames = NDArray[np.uint8]
+Frames = NDArray[np.uint8]  # [T, H, W, 3]
 NEARBY = 2  # pixels that an autoencoder blurs an outline by
 
 

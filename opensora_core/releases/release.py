@@ -32,7 +32,8 @@ class Release:
     group: a clip has 1 + group · n frames. chunk: frames that its autoencoder encodes for themselves. align: to how
     many latent frames placed references snap. scores: those it reads in prompts, with their defaults; aesthetic_given:
     the aesthetic one where frames are given. wording: what it reads at the end of a prompt. named_size: (height, width)
-    of a resolution and an aspect ratio. puts_back: whether given latents replace the sampled ones before decoding.
+    of a resolution and an aspect ratio. pooled: whether it reads CLIP's pooled vector too. puts_back: whether given
+    latents replace the sampled ones before decoding.
     picture_first: whether an image model may make the first frame (condition type t2i2v).
     step_cache: whether its denoiser, an STDiT3, can leave out steps.
     """
@@ -60,7 +61,7 @@ class Release:
     aesthetic_given: float | None = RELEASED_AESTHETIC
     wording: Wording = plain
     named_size: Callable[[str, str], Size] = size_v12_width_first
-    pooled: bool = False  # whether it reads CLIP's pooled vector too
+    pooled: bool = False
     puts_back: bool = False
     step_cache: bool = False
     picture_first: bool = False
@@ -76,6 +77,11 @@ class Release:
             return self
         height, width = (CELL * side for side in config.input_size[1:])
         return replace(self, height=height, width=width)
+
+    def text_width(self, config: Any) -> int:
+        """Channels of the text features that a denoiser of this configuration reads."""
+        width: int = config.context_in_dim if self.pooled else config.caption_channels
+        return width
 
     def check_size(self, height: int, width: int) -> None:
         """Raise InvalidInputError, with the nearest legal size, unless it is of whole cells or an official one."""

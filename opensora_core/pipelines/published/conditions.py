@@ -17,9 +17,10 @@ from ...ops import Array, Ops
 from ...releases.release import Release
 from ...releases.task import References
 from ...vae.pixels import from_frames
+from ..frames import Frames
 from .clips import Clip
 from .coding import encode
-from .references import Pixels, Placement, read_references
+from .references import Placement, read_references
 from .request import PublishedRequest
 
 Latents = tuple[int, int, int, int]
@@ -29,7 +30,7 @@ VideoArray = NDArray[np.float32]  # [1, 3, T, H, W] in [-1, 1]
 class Conditions(ABC):
     """References of one video, and how its clips are given them and the clip before."""
 
-    def __init__(self, release: Release, references: Sequence[Pixels], seed: int) -> None:
+    def __init__(self, release: Release, references: Sequence[Frames], seed: int) -> None:
         self.release, self.references, self.seed = release, references, seed
 
     def needed(self, clip: Clip) -> bool:
@@ -48,7 +49,7 @@ class PlacedReferences(Conditions):
     """v1.1, v1.2: a mask strategy places references; the whole clip before becomes one more of them."""
 
     def __init__(
-        self, release: Release, references: Sequence[Pixels], seed: int, groups: Sequence[MaskGroup], edit: float
+        self, release: Release, references: Sequence[Frames], seed: int, groups: Sequence[MaskGroup], edit: float
     ) -> None:
         super().__init__(release, references, seed)
         self.groups, self.edit = list(groups), edit
@@ -76,7 +77,7 @@ class PlacedReferences(Conditions):
 class TypedCondition(Conditions):
     """v1.3, v2.0: a condition type says which frames are given; further clips begin with the end of the one before."""
 
-    def __init__(self, release: Release, references: Sequence[Pixels], seed: int, kind: str) -> None:
+    def __init__(self, release: Release, references: Sequence[Frames], seed: int, kind: str) -> None:
         super().__init__(release, references, seed)
         self.kind = kind
 
@@ -95,7 +96,7 @@ class TypedCondition(Conditions):
         rows = [self._encode(ops, vae, video, f"reference{i}")[0] for i, video in enumerate(cut)]
         return condition(ops, self.kind, [rows], size, types)
 
-    def _cut(self, reference: Pixels, frames: int) -> Pixels:
+    def _cut(self, reference: Frames, frames: int) -> Frames:
         """The frames of a reference that are given: its last ones to a tail, otherwise the first."""
         if len(reference) < frames:
             raise InvalidInputError(
@@ -132,7 +133,7 @@ def read_conditions(
 def _kind(
     release: Release,
     clips: Sequence[Clip],
-    references: Sequence[Pixels],
+    references: Sequence[Frames],
     groups: Sequence[MaskGroup],
     cond_type: str | None,
 ) -> str:

@@ -77,9 +77,8 @@ def with_negative(request: PublishedRequest, texts: Sequence[Text], negative: Te
 
 def _check_features(files: ReleaseFiles, name: str, features: Any, mask: Any) -> None:
     config = files.denoiser_config
-    width = config.context_in_dim if files.release.pooled else config.caption_channels
     length = np.shape(features)[1] if np.ndim(features) == 3 else None
-    _check(name, features, (1, length or "L", width))
+    _check(name, features, (1, length or "L", files.release.text_width(config)))
     most = getattr(config, "model_max_length", None)
     if most is not None and length is not None and length > most:
         raise InvalidInputError(f"{name} hold {length} tokens; {files.release.name} reads at most {most}")

@@ -53,9 +53,9 @@ def _check_latents(denoiser: Part, autoencoder: Part) -> None:
 
 
 def _check_texts(files: ReleaseFiles, denoiser: Part) -> None:
-    config, pooled = denoiser.configuration, files.release.pooled
-    _check_width(denoiser, files.t5, "d_model", config.context_in_dim if pooled else config.caption_channels)
-    if pooled:
+    config, release = denoiser.configuration, files.release
+    _check_width(denoiser, files.t5, "d_model", release.text_width(config))
+    if release.pooled:
         _check_width(denoiser, files.clip, "hidden_size", config.vec_in_dim)
 
 

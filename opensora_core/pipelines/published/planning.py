@@ -29,12 +29,11 @@ from ...text.t5_streamed import StreamedT5
 from ..request import cache_of
 from .clips import plan_clips
 from .components import ReleaseFiles
-from .conditions import read_conditions
+from .conditions import Latents, read_conditions
 from .process import besides_arrays
 from .references import Placement
 from .request import PublishedRequest
 
-Latents = tuple[int, int, int, int]
 NOTHING = Placement([], [], None)  # but the frames that a clip begins with
 
 
@@ -177,7 +176,7 @@ class GenerationPlan:
     def _text(self, config: Any) -> Text:
         """Features of a prompt, all zero, as wide as the denoiser reads them."""
         length = self._length()
-        width = config.context_in_dim if self.release.pooled else config.caption_channels
+        width = self.release.text_width(config)
         features, mask = np.zeros((1, length, width), np.float32), np.ones((1, length), bool)
         if not self.release.pooled:
             return Text(features, mask)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...conditioning.mask_strategy import MaskGroup, parse_mask_strategy
 from ...conditioning.prompts import PromptParts, split_prompt
@@ -16,8 +15,7 @@ from ...errors import InvalidInputError
 from ...media.images import fit, read_image
 from ...media.video import Video
 from ...releases.release import Release
-
-Pixels = NDArray[np.uint8]  # [T, H, W, 3]
+from ..frames import Frames
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def record_of(image: Any, references: Any, strategy: str | None, kind: str | Non
     return {name: value for name, value in said.items() if value is not None}
 
 
-def read_references(sources: Sequence[Any], height: int, width: int) -> list[Pixels]:
+def read_references(sources: Sequence[Any], height: int, width: int) -> list[Frames]:
     """References as uint8 [T, H, W, 3], scaled to cover the size and cropped around the centre.
 
     Each is the path of an image or a video, a Video, a PIL image, or uint8 pixels [H, W, 3] or [T, H, W, 3].
@@ -84,7 +82,7 @@ def _listed(references: Any) -> list[Any]:
     return [references] if single else list(references)
 
 
-def _frames(source: Any) -> Pixels:
+def _frames(source: Any) -> Frames:
     if isinstance(source, Video):
         return source.frames
     if isinstance(source, str | Path):
