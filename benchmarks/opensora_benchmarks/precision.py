@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .standing import clock_of, milliseconds, options_of, ratio, turns, write
-from .temporal_block import Size
+from .temporal_block import Size, block_inputs
 
 PLAIN, DTYPES = "float32", ("float32", "bfloat16")
 SIZES = {
@@ -50,28 +50,23 @@ def pair_call(ops: Any, size: Size, compile: bool = False) -> Call:
     from opensora_core.dit.blocks import STDiT3Block
     from opensora_core.dit.config import STDiT3Config
     from opensora_core.module import to_backend, tree_map
-    from opensora_core.nn.attention import KeysValues, Rope
-    from opensora_core.nn.embeddings import rope_frequencies, rope_tables
     from opensora_core.nn.init import ShapeInit
 
-    rng, (B, T, S, H, D, L) = np.random.default_rng(0), size
+    rng, (_, _, _, H, D, _) = np.random.default_rng(0), size
     config = STDiT3Config(hidden_size=H * D, num_heads=H, depth=1)
 
-    def normal(*shape: int, scale: float = 1.0) -> Any:
-        return ops.asarray(scale * rng.standard_normal(shape, np.float32), ops.dtype)
+    def drawn(weight: Any) -> Any:
+        return ops.asarray(weight.shape[-1] ** -0.5 * rng.standard_normal(weight.shape, np.float32), ops.dtype)
 
     blocks = [
-        to_backend(ops, tree_map(lambda w: normal(*w.shape, scale=w.shape[-1] ** -0.5), block))
+        to_backend(ops, tree_map(drawn, block))
         for block in (STDiT3Block.create(ShapeInit(), config, temporal=temporal) for temporal in (False, True))
     ]
-    x, modulation = normal(B, T, S, H * D), normal(B, 1, 6, H * D)
-    text = KeysValues(normal(B, H, L, D), normal(B, H, L, D))
-    mask = ops.asarray(np.arange(L)[None, None, None] < np.full((B, 1, 1, 1), L - L // 4))
-    rope = Rope(*rope_tables(ops, ops.asarray(rope_frequencies(D).astype(np.float32)), T))
+    x, *others = block_inputs(ops, size, rng)
 
     def pair(x: Any) -> Any:
         for block in blocks:
-            x = block(ops, x, modulation, text, mask, rope)
+            x = block(ops, x, *others)
         return x
 
     run = ops.compile(pair) if compile else pair

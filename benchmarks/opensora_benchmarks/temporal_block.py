@@ -51,25 +51,33 @@ def block_call(backend: str, size: Size) -> tuple[Callable[[Any], Any], Any]:
     from opensora_core.dit.blocks import STDiT3Block
     from opensora_core.dit.config import STDiT3Config
     from opensora_core.module import to_backend, tree_map
-    from opensora_core.nn.attention import KeysValues, Rope
-    from opensora_core.nn.embeddings import rope_frequencies, rope_tables
     from opensora_core.nn.init import RandomInit
 
-    rng, (B, T, S, H, D, L) = np.random.default_rng(0), size
+    rng, (_, _, _, H, D, _) = np.random.default_rng(0), size
     ops = get_backend(backend, device="cpu", dtype="float32")
     config = STDiT3Config(hidden_size=H * D, num_heads=H, depth=1)
     block = STDiT3Block.create(RandomInit(0), config, temporal=True)
     block = tree_map(lambda w: w if w.any() else rng.standard_normal(w.shape).astype("f4") / H / D, block)
-    module = to_backend(ops, block)
+    module, inputs = to_backend(ops, block), block_inputs(ops, size, rng)
+    return lambda on: module(on, *inputs), ops
+
+
+def block_inputs(ops: Any, size: Size, rng: Any) -> tuple[Any, ...]:
+    """What a block is called with, random and in the backend's dtype: tokens, modulation, text, its mask and rope."""
+    import numpy as np
+
+    from opensora_core.nn.attention import KeysValues, Rope
+    from opensora_core.nn.embeddings import rope_frequencies, rope_tables
+
+    B, T, S, H, D, L = size
 
     def normal(*shape: int) -> Any:
-        return ops.asarray(rng.standard_normal(shape).astype("f4"))
+        return ops.asarray(rng.standard_normal(shape, np.float32), ops.dtype)
 
-    x, modulation = normal(B, T, S, H * D), normal(B, 1, 6, H * D)
     text = KeysValues(normal(B, H, L, D), normal(B, H, L, D))
     mask = ops.asarray(np.arange(L)[None, None, None] < np.full((B, 1, 1, 1), L - L // 4))
-    rope = Rope(*rope_tables(ops, ops.asarray(rope_frequencies(D).astype("f4")), T))
-    return lambda on: module(on, x, modulation, text, mask, rope), ops
+    rope = Rope(*rope_tables(ops, ops.asarray(rope_frequencies(D).astype(np.float32)), T))
+    return normal(B, T, S, H * D), normal(B, 1, 6, H * D), text, mask, rope
 
 
 def measure(size: Size, backends: Sequence[str], repeat: int) -> dict[str, Any]:
