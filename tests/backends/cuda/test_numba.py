@@ -10,6 +10,7 @@ import pytest
 
 from opensora_backends import cuda_kernels
 from opensora_backends.cuda_doctor import diagnose
+from opensora_backends.cuda_versions import open_version
 from opensora_core.errors import InvalidInputError, MissingDependencyError
 from opensora_kernels import choice
 from opensora_kernels.choice import TORCH, Request, choose
@@ -58,6 +59,14 @@ def test_attention(ops, launches, dtype):
     q, k, v = (ops.permute_dims(packed[:, :, i], (0, 2, 1, 3)) for i in range(3))
     want = NUMPY.attention(*(packed64[:, :, i].transpose(0, 2, 1, 3) for i in range(3)), scale=0.5)
     close(ops, ops.attention(q, k, v, scale=0.5), want, dtype)
+    assert launches == []
+
+
+def test_as_a_version_by_name(ops, launches):
+    version = open_version("cuda:numba", ops)
+    q, q64 = random(ops, "float32", 1, 2, 5, 6)
+    assert version.refusals["attention"](q, q, q) is None
+    close(ops, version.functions["attention"](q, q, q), NUMPY.attention(q64, q64, q64), "float32")
     assert launches == []
 
 
