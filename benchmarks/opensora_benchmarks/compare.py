@@ -29,20 +29,56 @@ class Comparison:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Change:
+    """A row that one of the runs lacks, or that got a time in one of them alone."""
+
+    case: str
+    provider: str
+    change: str
+    lost: bool
+    """Whether it was timed in A and is refused, or raises, in B."""
+
+
 def compare(a: Mapping[str, Any], b: Mapping[str, Any], margin: float = MARGIN) -> list[Comparison]:
-    """Every case and provider that both documents timed, in the order of A.
+    """Every case and provider that both documents timed, in the order of A; `changes` tells of the others.
 
     margin: relative difference that counts as none. Raises InvalidInputError for documents of different machines or
-    numbers of threads, and where nothing is common.
+    numbers of threads, where nothing is common, and where neither has a time.
     """
     if not 0 < margin < 1:
         raise InvalidInputError(f"margin={margin:g} must lie between 0 and 1")
     _same_machine(a["environment"], b["environment"])
     others = {_key(row): row for row in _timed(b)}
     pairs = [(row, others[_key(row)]) for row in _timed(a) if _key(row) in others]
-    if not pairs:
+    if not _rows(a).keys() & _rows(b).keys():
         raise InvalidInputError(f"nothing in common: no row of A and B agrees in {', '.join((*KEY, 'shape'))}")
+    if not pairs and not changes(a, b):
+        raise InvalidInputError("no row was timed in either run")
     return [_compared(x, y, margin) for x, y in pairs]
+
+
+def changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
+    """Rows that only one of the documents has, or whose status differs, in the order of A, then of B."""
+    first, second = _rows(a), _rows(b)
+    return [
+        change
+        for key in dict.fromkeys((*first, *second))
+        if (change := _changed(first.get(key), second.get(key))) is not None
+    ]
+
+
+def _changed(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Change | None:
+    if a is None or b is None:
+        row, where = (b, "B") if a is None else (a, "A")
+        assert row is not None
+        return Change(row["case"], row["provider"], f"only in {where}", False)
+    if a["status"] == b["status"]:
+        return None
+    before, after = ("ok" if x["status"] == "ok" else x["status"].upper() for x in (a, b))
+    lost = a["status"] == "ok" and b["status"] in ("fail", "error")
+    reason = f": {b['reason']}" if b["status"] != "ok" else ""
+    return Change(a["case"], a["provider"], f"{before} in A, {after} in B{reason}", lost)
 
 
 def interval(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
@@ -90,6 +126,10 @@ def _compared(a: Mapping[str, Any], b: Mapping[str, Any], margin: float) -> Comp
 
 def _timed(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     return (row for row in document["results"] if row["status"] == "ok")
+
+
+def _rows(document: Mapping[str, Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    return {_key(row): row for row in document["results"]}
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:

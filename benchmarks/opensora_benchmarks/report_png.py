@@ -73,8 +73,9 @@ def _roofline(panel: Any, document: Document) -> None:
     line, colors = document["roofline"], color_of(document)
     for provider, color in colors.items():
         rows = [r for r in document["results"] if r["provider"] == provider and r["status"] == "ok" and r["flops"]]
-        places = [row["intensity"] for row in rows], [row["tflops"] for row in rows]
-        panel.plot(*places, "o", color=color, label=provider)
+        if rows:
+            places = [row["intensity"] for row in rows], [row["tflops"] for row in rows]
+            panel.plot(*places, "o", color=color, label=provider)
     ridge = line["flops"] / line["bytes"]
     among = [ridge / 10, 10 * ridge, *(row["intensity"] for row in document["results"] if row.get("flops"))]
     ends = [min(among), ridge, max(among)]
@@ -85,4 +86,7 @@ def _roofline(panel: Any, document: Document) -> None:
 def _finish(panel: Any, title: str, x: str, y: str) -> None:
     panel.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
     panel.grid(alpha=0.3)
-    panel.legend(fontsize="small")
+    if panel.get_legend_handles_labels()[1]:
+        panel.legend(fontsize="small")
+    else:
+        panel.text(0.5, 0.5, "nothing that has FLOPs was timed", ha="center", transform=panel.transAxes)

@@ -17,10 +17,12 @@ from .results import Document
 HEADINGS = ("provider", "median", "p20 - p80", "n", "x", "TFLOP/s", "GB/s", "roofline", "memory", "first call")
 COLORS = {"fail": "bold red", "error": "red", "skip": "dim"}
 FLAT = (
-    "suite", "case", "op", "shape", "dtype", "provider", "device", "cache", "clock", "status", "reason", "median_s",
-    "p20_s", "p80_s", "min_s", "n", "rse", "ended", "first_call_s", "flops", "bytes", "intensity", "tflops", "gbs",
-    "roofline_share", "bound", "error_of_allowed", "inputs",
+    "suite", "case", "op", "shape", "dtype", "provider", "device", "cache", "flushed_bytes", "clock", "status",
+    "reason", "median_s", "p20_s", "p80_s", "min_s", "n", "rse", "ended", "first_call_s", "flops", "bytes", "intensity",
+    "tflops", "gbs", "roofline_share", "bound", "error_of_allowed", "inputs",
 )  # fmt: skip
+MEMORY = ("host", "device")
+MACHINE = ("processor", "processors", "gpu", "system", "threads", "blas", "date", "commit", "seed")
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 Row = Mapping[str, Any]
 
@@ -95,12 +97,14 @@ def terminal(document: Document) -> Group:
 
 
 def csv_text(document: Document) -> str:
-    """One line for each sample of each row: the row's columns, then number and seconds."""
+    """One line for each sample of each row: the row, its memory in bytes, the machine, then number and seconds."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*FLAT, "sample", "seconds"])
+    writer.writerow([*FLAT, *(f"peak_memory_{where}" for where in MEMORY), *MACHINE, "sample", "seconds"])
+    machine = [_flat(document["environment"].get(name)) for name in MACHINE]
     for row in document["results"]:
-        values = [_flat(row.get(name)) for name in FLAT]
+        peaks = row["peak_memory"] if row["status"] == "ok" else {}
+        values = [*(_flat(row.get(name)) for name in FLAT), *(peaks.get(where) for where in MEMORY), *machine]
         for number, seconds in enumerate(row.get("samples_s", [""])):
             writer.writerow([*values, number, seconds])
     return file.getvalue()

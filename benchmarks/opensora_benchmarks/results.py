@@ -10,6 +10,8 @@ from typing import Any
 from opensora_core.errors import FileFormatError, InvalidInputError
 from opensora_core.serialization.atomic import atomic_file
 
+from .results_check import check_document
+
 SCHEMA = "opensora-bench/1"
 Document = dict[str, Any]
 
@@ -41,20 +43,25 @@ class Journal:
 def load(path: Path) -> Document:
     """Read a document, or what there is of an interrupted run.
 
-    Raises FileFormatError for anything else, and for another schema.
+    Raises FileFormatError for anything else, for another schema, and for results that are damaged.
     """
-    text = path.read_text("utf-8")
     try:
+        text = path.read_text("utf-8")
         document = _lines(text) if path.suffix == ".partial" else json.loads(text)
-    except ValueError as error:
+        if not isinstance(document, dict) or "schema" not in document:
+            raise ValueError(f"a JSON {type(document).__name__} without a schema")
+        if document["schema"] == SCHEMA:
+            check_document(document)
+            return document
+    except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{path} holds no results of `opensora bench run` ({error})") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise FileFormatError(f"{path} has the schema {found!r}; this release reads {SCHEMA!r}")
-    return document
+    raise FileFormatError(f"{path} has the schema {document['schema']!r}; this release reads {SCHEMA!r}")
 
 
 def _lines(text: str) -> Document:
     """The head, then whole lines; one that was cut off is left out."""
-    head, *rows = text.splitlines(keepends=True)
-    return {**json.loads(head), "results": [json.loads(row) for row in rows if row.endswith("\n")]}
+    first, *rows = text.splitlines(keepends=True) or [""]
+    head = json.loads(first)
+    if not isinstance(head, dict):
+        raise ValueError(f"its first line is a JSON {type(head).__name__}")
+    return {**head, "results": [json.loads(row) for row in rows if row.endswith("\n")]}

@@ -98,16 +98,23 @@ def compare(
     b: Annotated[Path, Argument(metavar="B", help="Results of a second run on the same machine.")],
     margin: Annotated[float, Option(help="Relative difference of the medians that counts as none.")] = 0.05,
 ) -> int:
-    """Say where the second run is FASTER, SLOWER, the SAME, or UNSURE. Exits with 1 if anything is SLOWER.
+    """Say where the second run is FASTER, SLOWER, the SAME, or UNSURE, and what only one of them has a time for.
+
+    Exits with 1 if anything is SLOWER, or has a time in A and is FAIL or ERROR in B.
 
     Example: opensora bench compare before.json after.json
     """
-    load = _benchmarks("results").load
-    found = _benchmarks("compare").compare(load(a), load(b), margin)
+    module = _benchmarks("compare")
+    first, second = map(_benchmarks("results").load, (a, b))
+    found, changes = module.compare(first, second, margin), module.changes(first, second)
     rows = [("case", "provider", "B/A", "95 % interval", "verdict")]
     rows += [(c.case, c.provider, f"{c.ratio:.3f}", f"{c.low:.3f} - {c.high:.3f}", c.verdict) for c in found]
-    screen.result({"margin": margin, "comparisons": [asdict(c) for c in found]}, *columns(rows))
-    return 1 if any(c.verdict == "SLOWER" for c in found) else 0
+    screen.result(
+        {"margin": margin, "comparisons": [asdict(c) for c in found], "changes": [asdict(c) for c in changes]},
+        *(columns(rows) if found else ["no row was timed in both runs"]),
+        *(f"{c.case}  {c.provider}: {c.change}" for c in changes),
+    )
+    return 1 if any(c.verdict == "SLOWER" for c in found) or any(c.lost for c in changes) else 0
 
 
 def report(

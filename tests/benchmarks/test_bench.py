@@ -166,18 +166,20 @@ def test_only_what_is_of_one_cohort_is_compared(tmp_path):
 
 
 def test_an_interrupted_run_keeps_its_rows(tmp_path):
-    journal = Journal(tmp_path / "r.json", {"environment": MACHINE})
-    journal.append({"case": "a"})
+    whole = document(samples(0))
+    rows = whole.pop("results")[:1]
+    journal = Journal(tmp_path / "r.json", whole)
+    journal.append(rows[0])
     with journal.partial.open("a") as file:
         file.write('{"case": "cut o')
-    assert load(journal.partial)["results"] == [{"case": "a"}]
+    assert load(journal.partial)["results"] == rows
     assert not journal.path.exists()
-    assert journal.finish()["results"] == [{"case": "a"}]
+    assert journal.finish()["results"] == rows
     assert load(journal.path)["schema"] == SCHEMA
     assert not journal.partial.exists()
 
 
-@pytest.mark.parametrize(("text", "complaint"), [("[1]", "schema 'list'"), ("{}", "schema None"), ("x", "no results")])
+@pytest.mark.parametrize(("text", "complaint"), [("[1]", "JSON list"), ("{}", "without a schema"), ("x", "no results")])
 def test_other_files_are_refused(tmp_path, text, complaint):
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(FileFormatError, match=complaint):
@@ -189,6 +191,9 @@ def test_reports_tell_times_and_refusals(tmp_path):
     rows = list(csv.DictReader(io.StringIO(csv_text(found))))
     assert [float(row["seconds"]) for row in rows[:3]] == [0.001, 0.0011, 0.0012]
     assert (rows[3]["provider"], rows[3]["reason"], rows[3]["seconds"]) == ("theirs", "its error is 1", "")
+    assert (rows[0]["peak_memory_host"], rows[0]["date"], rows[0]["processors"], rows[0]["seed"]) == (
+        str(2**20), "today", "2", "3"
+    )  # fmt: skip
     shown = opensora("report", written(tmp_path, "a", [0.001, 0.0011])).stdout
     assert "gelu/x  N=3  float32, cold caches" in shown
     assert "roofline: 0.1 TFLOP/s in float32 by numpy, 10 GB/s by torch" in shown
@@ -287,7 +292,7 @@ def test_a_rival_may_lack_a_kernel_and_a_busy_machine_is_told():
 
 def test_a_run_that_is_stopped_says_where_its_rows_are(fast, monkeypatch):
     def stopped(case, *rest):
-        yield {"case": case.id}
+        yield document(samples(0))["results"][0]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "run_case", stopped)
