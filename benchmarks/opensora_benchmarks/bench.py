@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
@@ -16,8 +17,8 @@ from .case import Case
 from .environment import describe_environment
 from .providers import RIVALS, Provider, available, open_backend, open_provider, probes
 from .results import Document, Journal
-from .roofline import Roofline, measure_roofline
-from .rows import Plan, Row
+from .roofline import Roofline, measure_roofline, too_low
+from .rows import Plan, Row, share
 from .runner import run_case
 from .sampling import FULL, QUICK
 from .suites import select
@@ -89,14 +90,27 @@ def run(asked: Asked, output: Path, tell: Told = lambda done, total, text: None)
     environment = describe_environment(libraries, plan.seed)
     head = {"command": asked.command(output), "environment": environment, "plan": dataclasses.asdict(plan)}
     tell(0, len(cases), "the roofline of this machine")
-    roofline = measure_roofline(probes(providers), plan.dtype)
+    probe = functools.partial(measure_roofline, probes(providers), plan.dtype)
+    roofline = probe()
     journal = Journal(output.with_suffix(".json"), {**head, "roofline": dataclasses.asdict(roofline)})
     for number, case in enumerate(cases):
         tell(number, len(cases), case.id)
+        if isinstance(case, Case) and not plan.has_time_for(roofline.seconds(*case.costs(plan.dtype))):
+            roofline = roofline.best_of(probe())  # before a case is left out for a probe at a busy moment
         run_it = run_case if isinstance(case, Case) else run_workload
         for row in run_it(case, providers, plan, roofline):
             journal.append(row)
+    tell(len(cases), len(cases), "the roofline once more")
+    _settle(journal.document, roofline.best_of(probe()))
     return journal.finish()
+
+
+def _settle(document: Document, roofline: Roofline) -> None:
+    """Every row's share of the roofline that all probes together found."""
+    document["roofline"] = dataclasses.asdict(roofline)
+    for row in document["results"]:
+        if row["status"] == "ok":
+            row |= share(row["flops"], row["bytes"], roofline, row["median_s"])
 
 
 def roofline(device: str | None, dtypes: Sequence[str]) -> list[Roofline]:
@@ -109,6 +123,11 @@ def failures(document: Document) -> list[Row]:
     """Rows of providers that were refused, or raised; rivals may raise where they have nothing for a case."""
     rows = document["results"]
     return [r for r in rows if r["status"] == "fail" or (r["status"] == "error" and r["provider"] not in RIVALS)]
+
+
+def warnings(document: Document) -> list[str]:
+    """What to say of times that may not be trusted."""
+    return [warning for warning in (busy(document), too_low(document)) if warning]
 
 
 def busy(document: Document) -> str | None:

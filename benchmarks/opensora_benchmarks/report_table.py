@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .results import Document
+from .roofline import too_low
 
 HEADINGS = ("provider", "median", "p20 - p80", "n", "x", "TFLOP/s", "GB/s", "roofline", "memory", "first call")
 COLORS = {"fail": "bold red", "error": "red", "skip": "dim"}
@@ -77,6 +78,7 @@ def about(document: Document) -> list[str]:
         f"seed {e['seed']}",
         f"roofline: {roofline['flops'] / 1e12:.3g} TFLOP/s in {roofline['dtype']} by {roofline['by'][0]}, "
         f"{roofline['bytes'] / 1e9:.3g} GB/s by {roofline['by'][1]}",
+        *([warning] if (warning := too_low(document)) else []),
     ]
 
 

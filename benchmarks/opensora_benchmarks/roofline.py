@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,12 @@ class Roofline:
     bytes: float
     by: tuple[str, str]
 
+    def best_of(self, other: Roofline) -> Roofline:
+        """The higher rates of two probes: other programs can only make one too low."""
+        first, second = ((x.flops, x.by[0]) for x in (self, other)), ((x.bytes, x.by[1]) for x in (self, other))
+        (flops, gemm_by), (moved, triad_by) = max(first), max(second)
+        return Roofline(self.dtype, flops, moved, (gemm_by, triad_by))
+
     def seconds(self, flops: int, size: int) -> float:
         """The least time that so many FLOPs and bytes need here."""
         return max(flops / self.flops, size / self.bytes)
@@ -41,6 +47,16 @@ def measure_roofline(libraries: Sequence[Library], dtype: str, rule: Rule = PROB
     flops, gemm_by = _best(gemm, rule)
     moved, triad_by = _best(triad, rule)
     return Roofline(dtype, flops, moved, (gemm_by, triad_by))
+
+
+def too_low(document: Mapping[str, Any]) -> str | None:
+    """A warning if a row of results that products bound is above the roofline, which cannot be."""
+    bound = [row for row in document["results"] if row["status"] == "ok" and row["bound"] == "compute"]
+    best = max(bound, key=lambda row: row["roofline_share"], default=None)
+    if best is None or round(best["roofline_share"], 2) <= 1:
+        return None
+    where = f"{best['case']} by {best['provider']} reaches {best['roofline_share']:.0%} of it"
+    return f"the roofline was measured too low: the machine was busy ({where})"
 
 
 Probe = tuple[Library, float, Callable[[], Any]]

@@ -26,6 +26,10 @@ class Plan:
     cold: bool = True
     seed: int = 0
 
+    def has_time_for(self, seconds: float) -> bool:
+        """Whether a call that takes so long at best can be timed within the budget."""
+        return seconds <= self.rule.budget / 2
+
 
 class Named(Protocol):
     """What a row tells of a case or a workload."""
@@ -66,9 +70,13 @@ def rates(flops: int, size: int, roofline: Roofline, seconds: float) -> Row:
     """Work and traffic a second, and the share of what the machine could."""
     return {
         "flops": flops, "bytes": size, "intensity": flops / size, "tflops": flops / seconds / 1e12,
-        "gbs": size / seconds / 1e9, "roofline_share": roofline.seconds(flops, size) / seconds,
-        "bound": roofline.bound(flops, size),
+        "gbs": size / seconds / 1e9, **share(flops, size, roofline, seconds),
     }  # fmt: skip
+
+
+def share(flops: int, size: int, roofline: Roofline, seconds: float) -> Row:
+    """The least time on this machine over the one that was taken, and what bounds it."""
+    return {"roofline_share": roofline.seconds(flops, size) / seconds, "bound": roofline.bound(flops, size)}
 
 
 def what_went_wrong(error: Exception) -> tuple[str, str]:

@@ -44,7 +44,7 @@ def too_much(case: Case, providers: Sequence[Provider], plan: Plan, roofline: Ro
     free = min((n for p in providers if (n := p.library.free_memory()) is not None), default=None)
     if free is not None and need > free:
         return f"it needs about {need / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free"
-    if (seconds := roofline.seconds(flops, size)) > plan.rule.budget / 2:
+    if not plan.has_time_for(seconds := roofline.seconds(flops, size)):
         return f"a call would take {seconds:.1f} s at best, and the budget is {plan.rule.budget:g} s: raise --budget"
     return None
 

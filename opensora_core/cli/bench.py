@@ -82,7 +82,7 @@ def run(
         if Path(f"{results}.partial").exists():
             screen.say(f"results so far are kept: opensora bench report {results}.partial")
         raise
-    if warning := bench.busy(document):
+    for warning in bench.warnings(document):
         screen.note(warning)
     _show(screen, document)
     others = [path for path in dict.fromkeys((output.with_suffix(".html"), output)) if path != results]

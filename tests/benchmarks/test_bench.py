@@ -342,3 +342,29 @@ def test_cases_are_listed():
     listed = json.loads(opensora("list", "attention/*", "--json").stdout)
     assert {"attention/spatial-480p", "attention/prime-d129"} <= {case["id"] for case in listed["cases"]}
     assert "numpy" in listed["providers"]
+
+
+def test_a_probe_at_a_busy_moment_leaves_no_case_out_and_the_best_probe_counts(fast, monkeypatch):
+    lines = [
+        Roofline("float32", rate, 1e10, (by, by)) for rate, by in ((1.0, "numpy"), (1e11, "torch"), (1e10, "numpy"))
+    ]
+    left = iter(lines)
+    monkeypatch.setattr(bench, "measure_roofline", lambda libraries, dtype: next(left))
+    asked = bench.Asked("gated_residual/tokens-prime", ("numpy",), quick=True, budget=0.1, warm=True, seed=0)
+    found = bench.run(asked, fast / "r.json")
+    assert list(left) == []
+    (row,) = found["results"]
+    assert (row["status"], found["roofline"]["flops"]) == ("ok", 1e11)
+    assert row["roofline_share"] == pytest.approx(lines[1].seconds(row["flops"], row["bytes"]) / row["median_s"])
+    assert lines[0].best_of(lines[1]) == lines[1].best_of(lines[0])
+
+
+def test_a_roofline_that_rows_exceed_is_told(tmp_path):
+    changes = {"bound": "compute", "roofline_share": 1.23}
+    told = "the roofline was measured too low: the machine was busy (gelu/x by numpy reaches 123% of it)"
+    found = document(samples(0), row=changes)
+    assert bench.warnings({**found, "environment": {"load": None, "processors": 2}}) == [told]
+    assert told in markdown(found)
+    assert told in html(found)
+    for right in ({"bound": "memory"}, {"roofline_share": 1.004}):
+        assert roofline.too_low(document(samples(0), row={**changes, **right})) is None

@@ -93,4 +93,5 @@ def test_a_job_that_raises_while_it_is_timed_gets_no_time():
 
     work = dataclasses.replace(WORK["io/mp4-encode-small"], open=lambda provider, dtype: Tired())
     (row,) = run_workload(work, [backend("numpy")], PLAN, LINE)
-    assert (row["status"], row["reason"]) == ("error", "ValueError: tired")
+    assert row["status"] == "error"
+    assert row["reason"].startswith("ValueError: tired (in test_workloads.py")
