@@ -68,6 +68,18 @@ def test_a_denoiser_that_lacks_weights_or_wants_other_text(folder: Path, tmp_pat
         PublishedOpenSora(tmp_path, backend="numpy")
 
 
+@pytest.mark.parametrize("asked", [{"references": [IMAGE], "cond_type": "i2v_head"}, {"clip_frames": 9}])
+def test_a_denoiser_that_sees_no_given_frames_says_so_before_t5_is_looked_for(
+    folder: Path, tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    weights = read_safetensors(folder / "v2.0" / "model.safetensors")
+    bare = {name: array for name, array in weights.items() if not name.startswith("cond_in.")}
+    write_safetensors(tmp_path / "model.safetensors", bare)
+    model = PublishedOpenSora(tmp_path, folder / "vae-v2.0", backend="numpy")
+    with pytest.raises(InvalidInputError, match=r"text alone: the layer cond_in, which reads given frames .* missing"):
+        next(model.stream("a cat", num_frames=17, condition_frames=5, **asked, **SMALL))
+
+
 def test_steps_that_a_sampler_cannot_take_are_refused_first(folder: Path) -> None:
     model = PublishedOpenSora(folder / "v1.1", folder / "vae", backend="numpy")
     with pytest.raises(InvalidInputError, match="num_inference_steps=1 must be a whole number of at least 2"):

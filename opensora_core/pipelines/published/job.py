@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...dit.mmdit_config import MMDiTConfig
 from ...errors import InvalidInputError
 from ...media.video import Video
 from ...releases.release import CELL, PICTURE_FIRST
@@ -58,11 +59,8 @@ class Job:
             blank = np.zeros((request.height, request.width, 3), np.uint8)  # until it is painted
             placement = Placement([blank], placement.groups, "i2v_head")
         conditions = read_conditions(release, clips, placement, request)
-        if not request.sample.keeps_frames and any(conditions.needed(clip) for clip in clips):
-            raise InvalidInputError(
-                f"sampler={request.sample.sampler!r} makes one clip from text alone; frames are given to, and clips of "
-                f"a longer video are continued by, sampler={release.sample.sampler!r}"
-            )
+        if any(conditions.needed(clip) for clip in clips):
+            _check_takes_frames(files, request)
         return cls(request, clips, prompts, conditions, shown, picture)
 
     @property
@@ -81,6 +79,22 @@ class Job:
             "clips": clips,
             "settings": settings,
         }
+
+
+def _check_takes_frames(files: ReleaseFiles, request: PublishedRequest) -> None:
+    """InvalidInputError where the sampler or the denoiser makes a clip from text alone."""
+    if not request.sample.keeps_frames:
+        raise InvalidInputError(
+            f"sampler={request.sample.sampler!r} makes one clip from text alone; frames are given to, and clips of "
+            f"a longer video are continued by, sampler={files.release.sample.sampler!r}"
+        )
+    config = files.denoiser_config
+    if isinstance(config, MMDiTConfig) and not config.cond_embed:
+        raise InvalidInputError(
+            f"{files.denoiser.path} makes one clip from text alone: the layer cond_in, which reads given frames and "
+            "the end of the clip before, is missing; take a denoiser that has it, or give no frames and ask for one "
+            f"clip, of up to {request.clip_frames} frames"
+        )
 
 
 def _decoded_size(files: ReleaseFiles, request: PublishedRequest) -> PublishedRequest:
