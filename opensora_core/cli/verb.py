@@ -48,7 +48,8 @@ def verb(function: Callable[..., int | None]) -> Callable[..., int | None]:
             try:
                 return function(screen, **values)
             except KeyboardInterrupt as error:
-                raise CancelledError("interrupted") from error
+                notes = getattr(error, "__notes__", [])  # such as where the latents so far are
+                raise CancelledError("; ".join(["interrupted", *notes])) from error
             except BrokenPipeError:  # whoever read the output has gone
                 raise typer.Exit(BROKEN_PIPE) from None
 

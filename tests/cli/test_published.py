@@ -191,6 +191,10 @@ def test_options_of_published_weights_reach_the_model_and_are_refused_by_others(
     assert (refused.exit_code, "is not one of rflow" in refused.stderr) == (2, True)
 
 
+def interrupt(*rest):
+    raise KeyboardInterrupt
+
+
 def test_latents_outlive_a_decoding_that_fails_and_are_decoded_later(opensora, tmp_path, monkeypatch):
     write_models(tmp_path / "models")
     parts = (
@@ -208,6 +212,11 @@ def test_latents_outlive_a_decoding_that_fails_and_are_decoded_later(opensora, t
         failed = opensora("generate", "a cat", *asked, *long, "-o", "b.webp")
     assert failed.exit_code == 4, failed.stderr
     assert "kept in b-seed7.latents.safetensors: `opensora decode`" in failed.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "decode", interrupt)
+        stopped = opensora("generate", "a cat", *asked, *long, "-o", "d.webp")
+    assert (stopped.exit_code, Path("d-seed7.latents.safetensors").exists()) == (130, True)
+    assert "interrupted; the latents are kept in d-seed7.latents.safetensors: `opensora decode`" in stopped.stderr
     assert opensora("generate", "a cat", *asked, *long, "-o", "b.webp", "--latents-file", "all").exit_code == 0
     told = document(opensora("decode", "all", "-m", tmp_path / "models" / "vae", *parts[4:], "-o", "c.webp"))
     assert (told["num_frames"], told["condition_frame_edit"], told["seed"]) == (8, 0.5, 7)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from opensora_core.conditioning.sizes import size_v2_like
-from opensora_core.errors import InvalidInputError
+from opensora_core.errors import CancelledError, InvalidInputError
 from opensora_core.media.images import fit
 from opensora_core.media.video import Video
 from opensora_core.pipelines.published.coding import decode
 from opensora_core.pipelines.published.components import on_backend
+from opensora_core.pipelines.published.later import decode_latents
 from opensora_core.pipelines.published.model import PublishedOpenSora
 from opensora_core.random import normal_batch
 from opensora_core.releases.prompts import clip_prompts, t5_prompts
@@ -76,6 +77,14 @@ def test_a_picture_first_is_the_same_on_torch_block_by_block(folder: Path) -> No
     model = painter(folder, backend="torch")
     model.offload_type = "block_level"
     assert video.psnr(model.generate_from_text("a cat", **ASKED)) >= 60
+
+
+def test_a_picture_without_a_clip_is_no_video_and_says_so(folder: Path, tmp_path: Path) -> None:
+    file, stop = tmp_path / "latents.safetensors", lambda model, step, timestep, state: step < 3  # in the clip
+    with pytest.raises(CancelledError, match=r"latents of the picture .* kept in .*, but no clip was finished"):
+        painter(folder).generate_from_text("a cat", latents_file=file, callback_on_step_end=stop, **ASKED)
+    with pytest.raises(InvalidInputError, match=r"holds only the picture that t2i2v makes first: .* generate again"):
+        decode_latents(file, folder / "vae-v2.0", backend="numpy")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opensora_core.errors import FileFormatError, InvalidInputError, LimitError
+from opensora_core.errors import CancelledError, FileFormatError, InvalidInputError, LimitError
 from opensora_core.media.video import Video
 from opensora_core.pipelines.published import running
 from opensora_core.pipelines.published.later import decode_latents
@@ -55,7 +55,7 @@ def test_a_long_video_and_one_that_goes_on_are_made_of_their_file(folder: Path, 
     longer = model.extend_video(clip, num_frames=3, **options)
     assert decode_latents(file, folder, folder / "vae", backend="numpy") == longer
     stopped = lambda model, step, timestep, state: step < 3  # noqa: E731  in the second clip
-    with pytest.raises(Exception, match=r"stopped"):
+    with pytest.raises(CancelledError, match=r"stopped .* the latents are kept in .*l\.safetensors: `opensora decode`"):
         model.generate_from_text(
             "", **asked(latents_file=file, num_frames=9, clip_frames=6), callback_on_step_end=stopped
         )

@@ -20,6 +20,7 @@ from ...serialization.writer import write_safetensors
 from ..frames import Frames
 
 RECORD = "video"  # the key of the file's metadata that says of what they are the latents
+PICTURE = "picture"  # the latents of the picture that t2i2v makes first
 SHOWN = "shown"  # the frames [T, H, W, 3] that a continued video begins with
 
 
@@ -57,17 +58,27 @@ class KeptLatents:
         """Raise what went wrong with the place of the latents; a temporary file goes when nothing did."""
         if not self.is_written:
             return
-        if error is None or isinstance(error, GeneratorExit | CancelledError):
-            if self.is_temporary:
-                self.path.unlink(missing_ok=True)
+        if self.is_temporary and (error is None or isinstance(error, GeneratorExit | CancelledError)):
+            self.path.unlink(missing_ok=True)
             return
-        where = f"the latents are kept in {self.path}: `opensora decode` makes the video of them"
+        if error is None or isinstance(error, GeneratorExit):
+            return
+        where = self._where()
         if isinstance(error, Exception) and is_out_of_memory(error):
             first = str(error).partition("\n")[0] or type(error).__name__
             raise LimitError(f"the generation does not fit into memory ({first}); {where}") from error
         if isinstance(error, OpenSoraError):
             raise type(error)(f"{error}; {where}") from error
         error.add_note(where)
+
+    def _where(self) -> str:
+        """The file, and what can be made of it."""
+        if "clip0" in self.tensors:
+            return f"the latents are kept in {self.path}: `opensora decode` makes the video of them"
+        return (
+            f"the latents of the picture that t2i2v makes first are kept in {self.path}, but no clip was finished, "
+            "so `opensora decode` can make no video of them: generate again"
+        )
 
 
 def _temporary() -> Path:

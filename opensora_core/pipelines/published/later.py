@@ -19,7 +19,7 @@ from ...vae.pixels import to_frames
 from ..pretrained import backend_of
 from .coding import decode
 from .components import on_backend
-from .kept import RECORD, SHOWN
+from .kept import PICTURE, RECORD, SHOWN
 
 
 def decode_latents(
@@ -54,6 +54,11 @@ def _video(ops: Ops, vae: Any, latents: SafetensorsFile, record: dict[str, Any])
         num_frames, fps, settings = int(record["num_frames"]), float(record["fps"]), dict(record["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"{latents.source}: what it says of its video is incomplete ({error})") from error
+    if "clip0" not in latents and PICTURE in latents:
+        raise InvalidInputError(
+            f"{latents.source} holds only the picture that t2i2v makes first: its generation ended before a clip was "
+            "finished, so there is no video to decode; generate again"
+        )
     if "clip0" not in latents:
         raise InvalidInputError(f"{latents.source} holds no clip, as its generation ended before the first one")
     for name, length, given in clips:

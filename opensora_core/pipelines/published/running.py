@@ -26,7 +26,7 @@ from .coding import decode
 from .components import ReleaseFiles, on_backend, without_weights
 from .conditions import Latents, VideoArray
 from .job import Job
-from .kept import KeptLatents
+from .kept import PICTURE, KeptLatents
 from .picture import Picture
 
 
@@ -59,7 +59,7 @@ class Running:
         for progress in self._told(picture.steps(self.ops, self.files, self.texts[-1], self.offload_type)):
             latents = progress.latents
             yield progress
-        pixels = to_frames(picture.decoded(self.ops, self.files, self._finished("picture", latents)))[0]
+        pixels = to_frames(picture.decoded(self.ops, self.files, self._finished(PICTURE, latents)))[0]
         request = self.job.request
         self.job.conditions.references = [fit(pixels, request.height, request.width)]
 
