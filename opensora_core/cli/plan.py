@@ -10,7 +10,8 @@ from .options import Dtype, Offload, Option
 from .screen import Screen, columns
 
 if TYPE_CHECKING:
-    from ..pipelines.published.planning import GenerationPlan, Stage
+    from ..pipelines.published.planning import GenerationPlan
+    from ..pipelines.published.stages import Stage
 
 GIB = 2**30
 BYTES = ("weights", "activations", "process", "peak")
@@ -26,6 +27,8 @@ class PlannedSize:
     width: Annotated[int | None, Option(min=1, help="Pixels, in place of a resolution.")] = None
     num_frames: Annotated[int | None, Option("--frames", "--num-frames", min=1, help="Of the video.")] = None
     given_frames: Annotated[int, Option(min=0, help="With which it begins: 1 for an image, more for a video.")] = 0
+    cond_type: Annotated[str | None, Option(help="t2i2v (v2.0): an image model makes the first frame.")] = None
+    image_resolution: Annotated[str | None, Option(help="Of the picture that t2i2v makes: 768px.")] = None
 
     def settings(self) -> dict[str, Any]:
         """As `GenerationPlan` takes them."""

@@ -10,7 +10,7 @@ from ..vae.temporal import TemporalVAEConfig
 from .autoencoder_names import ldm_names
 from .shapes import Shapes, Values, count
 
-FLUX = {"use_quant_conv": False, "scale": 0.3611, "shift": 0.1159}
+FLUX: Values = {"use_quant_conv": False, "scale": 0.3611, "shift": 0.1159}
 
 
 def autoencoder_kl(shapes: Shapes, prefix: str = "", conv: str = "") -> Values:

@@ -24,6 +24,12 @@ def test_a_release_is_planned_by_its_name(opensora: Any) -> None:
     assert [stage["name"] for stage in told["stages"]] == ["text encoder", "given frames", "denoiser", "autoencoder"]
 
 
+def test_the_picture_of_t2i2v_is_asked_for_by_its_condition_type(opensora: Any) -> None:
+    asked = ("--cond-type", "t2i2v", "--image-resolution", "256px", "--frames", "5", "--dtype", "bfloat16")
+    stages = document(opensora("plan", "--model", "v2.0", *asked, "--json"))["stages"]
+    assert [stage["name"] for stage in stages[2:4]] == ["image denoiser", "image autoencoder"]
+
+
 def test_weights_on_the_disk_are_planned_at_their_own_size(opensora: Any) -> None:
     weights = {name: np.asarray(array) for name, array in state_dict(STDiT3.create(CONFIG, RandomInit(1))).items()}
     write_safetensors("small.safetensors", weights)

@@ -113,6 +113,21 @@ def test_every_release_is_planned_at_its_published_size(release: str) -> None:
     assert all(stage.activations > 0 for stage in stages)
 
 
+def test_the_picture_of_t2i2v_is_planned_before_the_video() -> None:
+    plan = GenerationPlan(RELEASES["v2.0"], "torch", "bfloat16", num_frames=5, cond_type="t2i2v")
+    stages = list(plan.stages())
+    names = ["text encoder"] * 2 + ["image denoiser", "image autoencoder", "given frames", "denoiser", "autoencoder"]
+    assert [stage.name for stage in stages] == names
+    assert (stages[2].weights / 2e9, stages[3].weights / 4e6) == pytest.approx((11.9, 83.8), rel=0.01)  # Flux, its VAE
+    small = GenerationPlan(RELEASES["v2.0"], "torch", "bfloat16", cond_type="t2i2v", image_resolution="256px")
+    painted = {stage.name: stage for stage in small.stages()}
+    assert 0 < painted["image denoiser"].activations < stages[2].activations
+    assert painted["image autoencoder"].activations < stages[3].activations
+    for release, kind in (("v1.3", "t2i2v"), ("v2.0", "i2v_head")):
+        with pytest.raises(InvalidInputError, match=f"cond_type='{kind}': a plan knows 't2i2v' of v2.0 only"):
+            GenerationPlan(RELEASES[release], "torch", "bfloat16", cond_type=kind)
+
+
 def test_a_size_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="multiples of 8; the nearest"):
         GenerationPlan(RELEASES["v1.2"], "torch", "float32", height=721, width=1280)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +45,7 @@ class Picture:
                 f"cond_type={PICTURE_FIRST!r} makes the first frame itself; to give one, use cond_type='i2v_head'"
             )
         _ = files.image_denoiser
-        height, width = size_v2_like(request.image_resolution or RESOLUTION, request.height, request.width)
-        shape = without_weights(files.image_autoencoder).latent_shape(1, height, width)
-        task = Task(
-            shape, 1, height, width, request.fps, request.num_inference_steps, GUIDANCE, request.seed, stream="picture"
-        )
+        task = picture_task(without_weights(files.image_autoencoder), request)
         return cls(text_of_loop(split_schedule(prompt), 0), task)
 
     def steps(self, ops: Ops, files: ReleaseFiles, text: Text, offload_type: str) -> Iterator[Step]:
@@ -60,3 +57,12 @@ class Picture:
         """Latents [1, C, 1, h, w] -> the picture [1, 3, 1, H, W]; its autoencoder is in memory meanwhile."""
         with on_backend(files.image_autoencoder, ops, ops.wide_dtype) as vae:
             return decode(ops, vae, latents, 1)
+
+
+def picture_task(vae: Any, request: PublishedRequest) -> Task:
+    """What the sampler of the picture works on. vae: the image model's autoencoder, which tells the latents' shape."""
+    height, width = size_v2_like(request.image_resolution or RESOLUTION, request.height, request.width)
+    shape = vae.latent_shape(1, height, width)
+    return Task(
+        shape, 1, height, width, request.fps, request.num_inference_steps, GUIDANCE, request.seed, stream="picture"
+    )
