@@ -102,13 +102,13 @@ def _generation(document: Document) -> Iterator[Finding]:
 
 def _abstraction(document: Document) -> Iterator[Finding]:
     questions = {
-        "torch forward": ("plain PyTorch over this library: a prediction", 1.0, ""),
+        "torch forward": ("time of plain PyTorch over that of this library: a prediction", 1.0, ""),
         "torch guided": (
             "the same: steps with classifier-free guidance", 1.15,
             "With little text, projecting it once saves little: most of the time goes into matrix products that both "
             "sides do alike.",
         ),
-        "numpy spatial block": ("hand-written NumPy over this library: a spatial block", 1.0, ""),
+        "numpy spatial block": ("time of hand-written NumPy over that of this library: a spatial block", 1.0, ""),
         "numpy temporal block": ("the same: a temporal block", 1.0, ""),
     }  # fmt: skip
     for key, (question, least, reason) in questions.items():
@@ -122,7 +122,9 @@ def _long_attention(document: Document) -> Iterator[Finding]:
     peaks = at["peak_megabytes"]
     found = _listed({"times as fast": at["faster_than_all_at_once"]["numpy"]["median"]}, lambda x: x >= 1.5)
     memory = f"{peaks['numpy']:g} MB in place of {peaks['all at once']:g} MB"
-    yield Finding("attention of 4096 tokens on NumPy by blocks, over all logits at once", "≥ 1.5", f"{found}, {memory}")
+    yield Finding(
+        "attention of 4096 tokens on NumPy: by blocks beside all logits at once", "≥ 1.5", f"{found}, {memory}"
+    )
 
 
 def _scaling(document: Document) -> Iterator[Finding]:
