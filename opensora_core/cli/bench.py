@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 from ..errors import InvalidInputError, MissingDependencyError
 from .bench_options import HowOptions, WhoOptions
-from .options import Argument, Option, search_current_folder
+from .model_options import search_current_folder
+from .options import Argument, Option
 from .screen import Screen, columns
 
 PATTERN = Argument(metavar="GLOB", help="Such as 'attention/*', or an op's name; `opensora bench list` shows all.")

@@ -6,7 +6,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-from .options import Argument, Option, search_current_folder
+from .model_options import search_current_folder
+from .options import Argument, Option
 from .screen import Screen, columns
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from ..errors import InvalidInputError
-from .options import AnyModelOptions, Argument, SavingOptions
+from .model_options import AnyModelOptions
+from .options import Argument, SavingOptions
 from .saving import check_paths, plan
 from .screen import Screen
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from .options import ModelOptions, Option
+from .model_options import ModelOptions
+from .options import Option
 from .saving import check_picture, save_picture
 from .screen import Screen, columns
 from .threads import limit_threads

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import AnyModelOptions, Argument, Option, SamplingOptions, SavingOptions, SizeOptions
+from .model_options import AnyModelOptions
+from .options import Argument, Option, SamplingOptions, SavingOptions, SizeOptions
 from .published_options import ClipOptions, NamedSize, ReferenceOptions, SamplerOptions, ScoreOptions
 from .saving import check_paths, plan, refuse_same
 from .screen import Screen

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from .options import Argument, Dtype, Option, SamplingOptions, SizeOptions, find_backend
+from .model_options import Dtype, find_backend
+from .options import Argument, Option, SamplingOptions, SizeOptions
 from .saving import check_picture
 from .screen import Screen, columns
 from .threads import limit_threads

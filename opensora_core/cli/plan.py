@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .options import Dtype, Offload, Option
+from .model_options import Dtype, Offload
+from .options import Option
 from .screen import Screen, columns
 
 if TYPE_CHECKING:

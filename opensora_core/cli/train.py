@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ..errors import CancelledError
-from .options import BackendOptions, Option
+from .model_options import BackendOptions
+from .options import Option
 from .progress import duration
 from .screen import Screen
 from .training_options import ExportOptions, StartOptions, WorkOptions

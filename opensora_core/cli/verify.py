@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from .options import Argument, ComputeOptions, Option
+from .model_options import ComputeOptions
+from .options import Argument, Option
 from .screen import Screen
 
 

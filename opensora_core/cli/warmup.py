@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from .options import find_backend
+from .model_options import find_backend
 from .screen import Screen, columns
 
 if TYPE_CHECKING:
