@@ -10,6 +10,7 @@ from typing import Any
 
 from opensora_core import get_backend
 from opensora_core.errors import InvalidInputError, MissingDependencyError, OpenSoraError
+from opensora_core.ops import Ops
 from opensora_core.registry import backends, unusable_reason
 from opensora_core.testing.running import invoke
 
@@ -26,11 +27,15 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True)
 class Provider:
-    """A name, the library of its arrays, and what makes its function for a case or raises UnsupportedError."""
+    """A name, the library of its arrays, and what makes its function for a case or raises UnsupportedError.
+
+    backend: the backend that it is; None for functions of ops, which the library's own backend must not stand in for.
+    """
 
     name: str
     library: Library
     function: Callable[[Case], Callable[..., Any]]
+    backend: Ops | None = None
 
 
 RIVALS = {  # name -> (module of functions by op, library, package it needs)
@@ -94,7 +99,7 @@ def open_backend(name: str, device: str | None, dtype: str) -> Provider:
             return lambda *args: invoke(ops, case.op, args)
         return lambda *args: invoke(ops, PROGRAM, (case.program, *args))
 
-    return Provider(name, library_of(ops), function)
+    return Provider(name, library_of(ops), function, ops)
 
 
 def open_provider(name: str, device: str | None, dtype: str, arrays: str) -> Provider:

@@ -66,10 +66,11 @@ def within(found: Any, wanted: Any, allowed: float) -> float:
 
 
 def our_backend(provider: Provider) -> Ops:
-    """The backend of a provider. Raises UnsupportedError for a rival and for a function of an op."""
-    if provider.name in RIVALS or not hasattr(provider.library.ops, "matmul"):
-        raise UnsupportedError("it is no backend, and this is a whole workload")
-    return provider.library.ops
+    """The backend of a provider. Raises UnsupportedError for one that is none."""
+    if provider.backend is None:
+        what = "a rival" if provider.name in RIVALS else "a function"
+        raise UnsupportedError(f"it is {what}, and this is a whole workload")
+    return provider.backend
 
 
 def run_workload(work: Workload, providers: Sequence[Provider], plan: Plan, roofline: Roofline) -> Iterator[Row]:

@@ -117,6 +117,63 @@ def lazy(q, k, v, mask=None):
     return out
 
 
+class AfterTheGate:
+    """Right in the first two calls, and then something else: an attention that also takes the number of the call."""
+
+    def __init__(self, then):
+        self.then, self.calls = then, 0
+
+    def __call__(self, q, k, v, mask=None):
+        self.calls += 1
+        return honest(q, k, v) if self.calls <= 2 else self.then(self.calls, q, k, v)
+
+
+def zeroes_inputs(call, q, k, v):
+    v.fill(0)
+    return np.zeros_like(q)
+
+
+def works_in_one_of_three(call, q, k, v):
+    return np.empty_like(q) if call % 3 else honest(q, k, v)
+
+
+def works_later(call, q, k, v):
+    return later(q, k, v)
+
+
+class Ring:
+    """Takes turns with a few buffers, each in use again while the caller may still hold it."""
+
+    def __init__(self, count):
+        self.count, self.buffers = count, {}
+
+    def __call__(self, call, q, k, v):
+        out = self.buffers.setdefault(call % self.count, np.empty_like(q))
+        out[...] = honest(q, k, v)
+        return out
+
+
+def wrong_at(place, value):
+    """Wrong in one place, a number or a row, and nowhere else."""
+
+    def attention(q, k, v, mask=None):
+        out = honest(q, k, v)
+        out[place] = value
+        return out
+
+    return attention
+
+
+def one_of_one(q, k, v, mask=None):
+    return (honest(q, k, v),)
+
+
+def with_gradient(q, k, v, mask=None):
+    import torch
+
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v).requires_grad_()
+
+
 def low_precision(q, k, v, mask=None):
     return honest(*(x.astype(np.float16).astype(np.float32) for x in (q, k, v)))
 

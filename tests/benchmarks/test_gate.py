@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
 
 from opensora_benchmarks import parts
 from opensora_benchmarks.case import Data
+from opensora_benchmarks.draws import Draws
 from opensora_benchmarks.gate import RefusedError, Subject, gate
 from opensora_benchmarks.library import library
 from opensora_benchmarks.providers import Provider, available, open_backend, open_provider
@@ -18,6 +20,7 @@ from opensora_benchmarks.runner import run_case
 from opensora_benchmarks.sampling import Rule
 from opensora_benchmarks.suite_op import op_case
 from opensora_benchmarks.suites import all_cases, select
+from opensora_benchmarks.watch import Watch
 from opensora_core.testing.conformance import require
 from tests.benchmarks import cheats
 
@@ -29,6 +32,10 @@ CASE = op_case("attention", "tiny", (Data((1, 2, 29, 8)),) * 3 + (None,), parts.
 def row(function, machine=MACHINE):
     (found,) = run_case(CASE, [Provider("theirs", library("numpy"), lambda case: function)], FAST, machine)
     return found
+
+
+def draws(case=CASE):
+    return Draws(case, "float32", np.random.default_rng(0))
 
 
 def test_an_honest_provider_gets_a_time():
@@ -55,6 +62,14 @@ def test_an_honest_provider_gets_a_time():
         (cheats.spoils_inputs, "fail", "it changed its inputs"),
         (cheats.later, "fail", ""),
         (cheats.lazy, "fail", "it returned Lazy, not an array of numpy"),
+        (cheats.AfterTheGate(cheats.zeroes_inputs), "fail", "it changed its inputs"),
+        (cheats.AfterTheGate(cheats.works_in_one_of_three), "fail", "its error is"),
+        (cheats.AfterTheGate(cheats.works_later), "fail", ""),
+        (cheats.AfterTheGate(cheats.Ring(1)), "fail", "a later call wrote into an earlier one's result"),
+        (cheats.AfterTheGate(cheats.Ring(4)), "fail", "a later call wrote into an earlier one's result"),
+        (cheats.wrong_at((0, 1, 17), 0), "fail", "its error is"),
+        (cheats.wrong_at((0, 0, 28, 7), np.nan), "fail", "its error is inf"),
+        (cheats.one_of_one, "fail", "it returned tuple, not an array of numpy"),
         (cheats.raising, "error", "ValueError: this head dim is not for me"),
         (lambda q: q, "error", "TypeError"),
     ],
@@ -63,6 +78,54 @@ def test_a_cheat_of_each_sort_gets_none(cheat, status, reason):
     found = row(cheat)
     assert (found["status"], "median_s" in found) == (status, False)
     assert found["reason"].startswith(reason)
+
+
+def test_one_wrong_number_among_many_is_found():
+    """In calls after the gate, and where no part that was drawn has it."""
+
+    def late(call, q, k, v):
+        return cheats.wrong_at((0, 13, 641, 3), 0.5)(q, k, v)
+
+    large = op_case(
+        "attention", "large", (Data((1, 16, 900, 4)),) + (Data((1, 16, 5, 4)),) * 2, parts.queries, True, {}
+    )
+    plan = dataclasses.replace(FAST, rule=Rule(least=2, most=2, warmup=0))
+    (found,) = run_case(large, [Provider("t", library("numpy"), lambda case: cheats.AfterTheGate(late))], plan, MACHINE)
+    assert found["reason"].startswith("its error is")
+    assert "somewhere in the whole result, allowed there is" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    "case_id", ["attention_3d/prime-d72", "conv/prime", "group_norm_silu/prime", "linear/mlp-prime"]
+)
+def test_a_fault_at_an_edge_of_any_op_gets_no_time(case_id):
+    (case,), numpy = select(case_id), open_backend("numpy", None, "float32")
+
+    def faulty(*args):
+        out = np.array(numpy.function(case)(*args))
+        out[(0,) * (out.ndim - 1)][-1] = np.nan
+        return out
+
+    plan = dataclasses.replace(FAST, rule=Rule(least=2, most=2, warmup=0))
+    (found,) = run_case(case, [Provider("theirs", library("numpy"), lambda case: faulty)], plan, MACHINE)
+    assert (found["status"], found["reason"][:16]) == ("fail", "its error is inf")
+
+
+def test_a_result_of_torch_that_requires_gradients_is_refused():
+    require("torch")
+    (found,) = run_case(CASE, [Provider("t", library("torch"), lambda case: cheats.with_gradient)], FAST, MACHINE)
+    assert found["reason"] == "its result requires gradients, which cost time: compute it under torch.no_grad()"
+
+
+def test_all_providers_get_the_same_inputs_and_looks_stay_off_the_clock():
+    first, second = draws(), draws()
+    assert [x.tobytes() for x in first.first[:3]] == [x.tobytes() for x in second.first[:3]]
+    np.testing.assert_array_equal(first.whole, second.whole)
+    slow = Watch(subject := Subject(draws(), library("numpy"), cheats.honest), cold=False)
+    gate(subject)
+    slow._look = lambda result: time.sleep(0.05)
+    assert slow.sample() < 0.04
+    assert slow._looking >= 0.05
 
 
 def test_one_refused_leaves_the_others_alone():
@@ -86,7 +149,7 @@ def test_our_backend_and_the_rivals_pass_the_gate(name):
     if name.startswith("torch"):
         require("torch")
     provider = open_backend(name, None, "float32") if name == "numpy" else open_provider(name, None, "float32", "numpy")
-    subject = Subject(CASE, "float32", provider.library, provider.function(CASE), np.random.default_rng(0))
+    subject = Subject(draws(), provider.library, provider.function(CASE))
     gate(subject)
     assert 0 < subject.ratio <= 1
     assert name in available(None)
@@ -97,7 +160,7 @@ def test_rivals_of_attention_3d_pass_the_gate(name):
     if name.startswith("torch"):
         require("torch")
     (case,), provider = select("attention_3d/prime-d72"), open_provider(name, None, "float32", "numpy")
-    gate(Subject(case, "float32", provider.library, provider.function(case), np.random.default_rng(0)))
+    gate(Subject(draws(case), provider.library, provider.function(case)))
 
 
 PARTS = ("attention_3d/prime-d72", "conv/prime", "group_norm_silu/prime", "block/stdit3-temporal-embedded")
@@ -122,6 +185,6 @@ def test_costs_of_every_case_are_known_without_its_arrays():
 
 
 def test_a_refusal_is_an_exception_of_its_own():
-    subject = Subject(CASE, "float32", library("numpy"), cheats.wrong, np.random.default_rng(0))
+    subject = Subject(draws(), library("numpy"), cheats.wrong)
     with pytest.raises(RefusedError, match=r"its error is 0.0\d+, allowed is \d.*e-0[67]"):
         gate(subject)

@@ -5,14 +5,15 @@ import pytest
 from opensora_benchmarks.gate import RefusedError, Subject, gate
 from opensora_benchmarks.providers import open_backend
 from opensora_benchmarks.rows import Plan
-from opensora_benchmarks.runner import subject_of
+from opensora_benchmarks.runner import draws_of
 from opensora_benchmarks.suites import all_cases
 
 CASES = {case.id: case for case in all_cases()}
 
 
 def opened(name: str, backend: str) -> Subject:
-    return subject_of(CASES[name], open_backend(backend, None, "float32"), Plan())
+    provider = open_backend(backend, None, "float32")
+    return Subject(draws_of(CASES[name], Plan()), provider.library, provider.function(CASES[name]))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from opensora_backends import attention_versions, cuda_versions
 from opensora_benchmarks import parts, providers
 from opensora_benchmarks.case import Data
+from opensora_benchmarks.draws import Draws
 from opensora_benchmarks.gate import Subject, gate
 from opensora_benchmarks.library import Library
 from opensora_benchmarks.providers import UnsupportedError, open_provider
@@ -42,7 +43,7 @@ CASES = {
 
 
 def passes(provider, case, dtype):
-    subject = Subject(case, dtype, provider.library, provider.function(case), np.random.default_rng(0))
+    subject = Subject(Draws(case, dtype, np.random.default_rng(0)), provider.library, provider.function(case))
     gate(subject)
     return 0 < subject.ratio <= 1
 

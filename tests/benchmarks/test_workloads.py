@@ -39,6 +39,15 @@ def test_a_stage_is_timed_and_a_wrong_backend_is_refused(stage):
     assert "median_s" not in found[wrong]
 
 
+def test_a_function_gets_no_time_for_the_work_of_the_library_of_its_arrays():
+    function = open_provider("tests.benchmarks.cheats:honest", None, "float32", "numpy")
+    version = open_provider("numpy:whole", None, "float32", "numpy")
+    found = rows("generation/embedded-decode", function, version)
+    assert [(row["status"], row["reason"]) for row in found.values()] == [
+        ("skip", "it is a function, and this is a whole workload")
+    ] * 2
+
+
 def test_files_are_written_and_read_by_us_and_by_the_package():
     who = backend("numpy"), open_provider("plain-numpy", None, "float32", "numpy"), backend("torch")
     found = rows("io/safetensors-read-small", *who)
