@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from .model_options import AnyModelOptions
 from .options import Argument, Option, SamplingOptions, SavingOptions, SizeOptions
 from .published_options import ClipOptions, NamedSize, ReferenceOptions, SamplerOptions, ScoreOptions
-from .saving import check_paths, plan, refuse_same
+from .saving import Target, check_paths, plan, refuse_same
 from .screen import Screen
 from .threads import limit_threads
 
 if TYPE_CHECKING:
+    from ..media.video import Video
     from ..pipelines.video_model import VideoModel
 
 GIVEN = (
@@ -124,9 +125,7 @@ def _make(screen: Screen, options: AnyModelOptions, saving: SavingOptions, promp
     settings, spare = _keeping_latents(model, saving, {**settings, "seed": request.seed})
     video = _generate(screen, model, prompt, settings)
     generated = time.perf_counter()
-    target.save(video)
-    if spare is not None:
-        spare.unlink(missing_ok=True)
+    _save(target, video, spare)
     seconds = {"load": loaded - start, "generate": generated - loaded, "save": time.perf_counter() - generated}
     reused = {k: v for k, v in video.metadata.items() if k == "approximated_steps"}
     document = {
@@ -162,6 +161,20 @@ def _keeping_latents(
     spare = Path(saving.output).with_suffix("")
     spare = spare.with_name(f"{spare.name}-seed{settings['seed']}.latents.safetensors")
     return {**settings, "latents_file": spare}, spare
+
+
+def _save(target: Target, video: Video, spare: Path | None) -> None:
+    """Write the video, of which latents are spare then; an interruption says where they are."""
+    from ..pipelines.published.kept import kept_in
+
+    try:
+        target.save(video)
+    except KeyboardInterrupt as error:
+        if spare is not None and spare.exists():
+            error.add_note(kept_in(spare))
+        raise
+    if spare is not None:
+        spare.unlink(missing_ok=True)
 
 
 def _generate(screen: Screen, model: VideoModel, prompt: str, settings: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub.utils import filter_repo_objects
 
+from opensora_core.cli.saving import Target
 from opensora_core.dit.config import STDiT3Config
 from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.media.video import Video
@@ -212,11 +213,13 @@ def test_latents_outlive_a_decoding_that_fails_and_are_decoded_later(opensora, t
         failed = opensora("generate", "a cat", *asked, *long, "-o", "b.webp")
     assert failed.exit_code == 4, failed.stderr
     assert "kept in b-seed7.latents.safetensors: `opensora decode`" in failed.stderr
-    with monkeypatch.context() as patch:
-        patch.setattr(running, "decode", interrupt)
-        stopped = opensora("generate", "a cat", *asked, *long, "-o", "d.webp")
-    assert (stopped.exit_code, Path("d-seed7.latents.safetensors").exists()) == (130, True)
-    assert "interrupted; the latents are kept in d-seed7.latents.safetensors: `opensora decode`" in stopped.stderr
+    for place in (running, "decode"), (Target, "save"):
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, interrupt)
+            stopped = opensora("generate", "a cat", *asked, "-o", "d.webp")
+        assert stopped.exit_code == 130
+        assert "interrupted; the latents are kept in d-seed7.latents.safetensors: `opensora decode`" in stopped.stderr
+        Path("d-seed7.latents.safetensors").unlink()
     assert opensora("generate", "a cat", *asked, *long, "-o", "b.webp", "--latents-file", "all").exit_code == 0
     told = document(opensora("decode", "all", "-m", tmp_path / "models" / "vae", *parts[4:], "-o", "c.webp"))
     assert (told["num_frames"], told["condition_frame_edit"], told["seed"]) == (8, 0.5, 7)

@@ -74,7 +74,7 @@ class KeptLatents:
     def _where(self) -> str:
         """The file, and what can be made of it."""
         if "clip0" in self.tensors:
-            return f"the latents are kept in {self.path}: `opensora decode` makes the video of them"
+            return kept_in(self.path)
         return (
             f"the latents of the picture that t2i2v makes first are kept in {self.path}, but no clip was finished, "
             "so `opensora decode` can make no video of them: generate again"
@@ -84,3 +84,8 @@ class KeptLatents:
 def _temporary() -> Path:
     """A name that nobody else has."""
     return Path(tempfile.gettempdir()) / f"opensora-latents-{secrets.token_hex(8)}.safetensors"
+
+
+def kept_in(path: Path) -> str:
+    """Where the latents of whole clips are, and what can be made of them."""
+    return f"the latents are kept in {path}: `opensora decode` makes the video of them"
