@@ -4,6 +4,7 @@ python -m opensora_benchmarks.abstraction [--threads 1] [--repeat 15] [--json FI
 
 forward: one prediction on Torch beside plain PyTorch, text included. guided: 10 steps with classifier-free guidance;
 plain PyTorch calls its model with the text at every step, as the official code does, this library projects it once.
+share_of_products: what both sides have to do alike, of the time of our ops, by Torch's profiler.
 block: a spatial and a temporal block on NumPy beside plain NumPy. Above 1, ours is faster.
 """
 
@@ -24,6 +25,7 @@ CASES = {
     "wide with the text of v1.2": (SIZES["wide"], 300),  # tokens of text
 }
 STEPS, SCALE = 10, 7.0
+PRODUCTS = ("aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm")
 AGREEMENT = 1e-5  # relative distance of results that float32 may leave in one prediction
 Calls = dict[str, Callable[[], Any]]
 
@@ -116,6 +118,16 @@ def compare(calls: Mapping[str, Callable[[], Any]], agreement: float, repeat: in
     return {"apart": apart, "milliseconds": milliseconds(seconds), "faster": ratio(seconds, "plain", "ours")}
 
 
+def share_of_products(call: Callable[[], Any]) -> float:
+    """Of the time that Torch's ops take in a call, what its matrix products take."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        call()
+    seconds = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    return round(sum(seconds.get(name, 0.0) for name in PRODUCTS) / sum(seconds.values()), 3)
+
+
 def measure(name: str, size: Size, words: int, repeat: int, threads: int) -> dict[str, Any]:
     """All questions for one size."""
     import torch
@@ -126,6 +138,7 @@ def measure(name: str, size: Size, words: int, repeat: int, threads: int) -> dic
             f"torch forward, {name}": timed(torch_by["forward"], AGREEMENT),
             f"torch guided, {name}": timed(torch_by["guided"], 10 * SCALE * AGREEMENT),  # it magnifies differences
         }
+        found[f"torch guided, {name}"]["share_of_products"] = share_of_products(torch_by["guided"]["ours"])
     for temporal in (False, True):
         what = f"numpy {'temporal' if temporal else 'spatial'} block, {name}"
         found[what] = timed(numpy_calls(size, words, temporal), AGREEMENT)

@@ -101,12 +101,13 @@ def _generation(document: Document) -> Iterator[Finding]:
 
 
 def _abstraction(document: Document) -> Iterator[Finding]:
+    share = document["rows"]["torch guided, wide"]["share_of_products"]
     questions = {
         "torch forward": ("time of plain PyTorch over that of this library: a prediction", 1.0, ""),
         "torch guided": (
             "the same: steps with classifier-free guidance", 1.15,
-            "With little text, projecting it once saves little: most of the time goes into matrix products that both "
-            "sides do alike.",
+            f"With little text, projecting it once saves little: at the wide size products, which both sides do alike, "
+            f"take {share:.0%} of the time of our ops.",
         ),
         "numpy spatial block": ("time of hand-written NumPy over that of this library: a spatial block", 1.0, ""),
         "numpy temporal block": ("the same: a temporal block", 1.0, ""),

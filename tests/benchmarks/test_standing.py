@@ -55,6 +55,7 @@ def test_the_model_is_timed_beside_one_by_hand_that_gives_the_same(monkeypatch):
     rows = abstraction.measure("tiny", tiny, 7, 1, 1)
     assert len(rows) == 4
     assert all(row["apart"] < 1e-3 and row["faster"]["median"] > 0 for row in rows.values())
+    assert 0.05 < rows["torch guided, tiny"]["share_of_products"] < 0.95
     monkeypatch.setattr(plain_block, "gelu", lambda x: x)
     with pytest.raises(SystemExit, match=r"the results are \d.* apart, nothing to time"):
         abstraction.measure("tiny", tiny, 7, 1, 1)
