@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidInputError
 from ..serialization.jsonfile import read_object
 from ..serialization.reader import open_safetensors
-from ..serialization.shards import read_shards
+from ..serialization.shards import read_index, read_shards
 from ..serialization.single import CONFIG_BYTES
 from .shapes import Shapes
 from .unpickling import PICKLES
@@ -49,11 +49,18 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     for a damaged one.
     """
     path = Path(path)
-    if path.suffix in PICKLES:
-        raise _pickles(path, [path])
-    file = _only_model(path) if path.is_dir() else path
+    file = _model_at(path)
     tensors = read_shards(file.parent, stem_of(file)) if file.name.endswith(INDEX) else dict(open_safetensors(file))
     return Checkpoint(str(path), plain_names(tensors), _config_of(file))
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """The files that `open_checkpoint` would read: the weights in the order of their shards, and the configuration."""
+    file = _model_at(Path(path))
+    is_index = file.name.endswith(INDEX)
+    weights = [file.parent / name for name in read_index(file.parent, stem_of(file))] if is_index else [file]
+    config = _config_at(file)
+    return weights if config is None else [*weights, config]
 
 
 def models_in(folder: Path) -> list[Path]:
@@ -70,6 +77,12 @@ def stem_of(model: Path) -> str:
     return model.name.removesuffix(INDEX).removesuffix(WHOLE)
 
 
+def _model_at(path: Path) -> Path:
+    if path.suffix in PICKLES:
+        raise _pickles(path, [path])
+    return _only_model(path) if path.is_dir() else path
+
+
 def _only_model(folder: Path) -> Path:
     found = models_in(folder)
     pickles = sorted(file for file in folder.iterdir() if file.suffix in PICKLES)
@@ -83,11 +96,15 @@ def _only_model(folder: Path) -> Path:
     return found[0]
 
 
-def _config_of(model: Path) -> dict[str, Any]:
+def _config_at(model: Path) -> Path | None:
     config = model.parent / "config.json"
-    if not config.exists() or not (stem_of(model) in STEMS or len(models_in(model.parent)) == 1):
-        return {}
-    return read_object(config, CONFIG_BYTES)
+    is_its = stem_of(model) in STEMS or len(models_in(model.parent)) == 1
+    return config if config.exists() and is_its else None
+
+
+def _config_of(model: Path) -> dict[str, Any]:
+    config = _config_at(model)
+    return {} if config is None else read_object(config, CONFIG_BYTES)
 
 
 def _pickles(source: Path, found: list[Path]) -> InvalidInputError:

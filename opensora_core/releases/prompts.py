@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +12,19 @@ from numpy.typing import NDArray
 
 from ..checks import one_of
 from ..errors import InvalidInputError
-from ..module import state_dict
 from ..ops import Array, Ops
-from ..serialization.array_cache import ArrayCache, key_of
+from ..serialization.array_cache import ArrayCache, Contents, key_of
 from ..text.cleaning import clean_prompt
 from ..text.published_tokenizers import CLIP_LENGTH, T5_LENGTHS, PublishedTokenizer, open_tokenizer
 from ..text.warning import PromptWarning
+from .checkpoint import files_of
 from .text_models import load_clip, open_t5
 from .tokenizer_files import tokenizer_folder
 
 Encoder = Callable[[Ops, NDArray[Any], NDArray[Any] | None], Array]
 """Host ids [B, L] and mask [B, L] or None -> features [B, L, C] or [B, C]."""
 
-SAMPLE = 4096  # bytes at either end of a tensor that tell it from others
+_CONTENTS = Contents()  # of text encoders' files, each read once in a process
 
 
 class PromptFeatures(NamedTuple):
@@ -44,7 +43,7 @@ class PromptEncoder:
         encoder: T5 or CLIP; see `t5_prompts` and `clip_prompts`, which put all of it together.
         cleans: whether prompts are cleaned first, as for Open-Sora v1.
         masks: whether padding is hidden from the encoder and, by the mask, from the denoiser.
-        key: tells the encoder from others in the cache, such as `fingerprint(weights)`.
+        key: tells the encoder from others in the cache, such as `fingerprint(path)`.
         cache: what keeps features; None keeps nothing.
     """
 
@@ -98,7 +97,7 @@ def t5_prompts(ops: Ops, folder: str | Path, release: str, *, cache: ArrayCache 
     """
     length = T5_LENGTHS[one_of("release", release, list(T5_LENGTHS))]
     encoder, is_v1 = open_t5(folder), release != "v2.0"
-    key = fingerprint(encoder.weights)
+    key = fingerprint(folder) if cache is not None else ""
     tokenizer = open_tokenizer(tokenizer_folder(folder), length)
     return PromptEncoder(ops, tokenizer, encoder, cleans=is_v1, masks=is_v1, key=key, cache=cache)
 
@@ -106,7 +105,7 @@ def t5_prompts(ops: Ops, folder: str | Path, release: str, *, cache: ArrayCache 
 def clip_prompts(ops: Ops, folder: str | Path, *, cache: ArrayCache | None = None) -> PromptEncoder:
     """CLIP's pooled token [B, C] as Open-Sora v2.0 has it; model and tokenizer from a folder."""
     clip = load_clip(ops, folder)
-    key = fingerprint({name: ops.to_numpy(array) for name, array in state_dict(clip).items()})
+    key = fingerprint(folder) if cache is not None else ""
     tokenizer = open_tokenizer(tokenizer_folder(folder), CLIP_LENGTH)
 
     def pooled(ops: Ops, ids: NDArray[Any], mask: NDArray[Any] | None) -> Array:
@@ -128,15 +127,9 @@ def transformers_prompts(model: Any, tokenizer: Any, prompts: Sequence[str], max
     return PromptFeatures(out.last_hidden_state.detach().float().cpu().numpy(), mask)
 
 
-def fingerprint(weights: Mapping[str, NDArray[Any]]) -> str:
-    """Hash of names, shapes, dtypes and both ends of every tensor: quick for files of any size.
+def fingerprint(path: str | Path) -> str:
+    """Hash of all bytes of a published model's files, weights and configuration; errors as in `open_checkpoint`.
 
-    Training moves every tensor, so that both ends tell one state of a model from another.
+    Files are read whole, and in a process once, as long as their size and time of change stay.
     """
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        array = weights[name]
-        flat, count = array.reshape(-1), SAMPLE // array.dtype.itemsize
-        digest.update(f"{name} {array.shape} {array.dtype};".encode())
-        digest.update(flat[:count].tobytes() + flat[-count:].tobytes())
-    return digest.hexdigest()
+    return key_of(*(_CONTENTS.hash(file) for file in files_of(path)))

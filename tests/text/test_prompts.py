@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from opensora_core.releases.prompts import PromptEncoder, clip_prompts, fingerpr
 from opensora_core.releases.text_models import open_t5
 from opensora_core.serialization.array_cache import ArrayCache
 from opensora_core.serialization.folder import save_folder
+from opensora_core.serialization.reader import read_safetensors
+from opensora_core.serialization.writer import write_safetensors
 from opensora_core.text.cleaning import clean_prompt
 from opensora_core.text.published_tokenizers import open_tokenizer
 from opensora_core.text.warning import PromptWarning
@@ -103,12 +106,32 @@ def test_a_prompt_is_encoded_once_by_each_encoder(ops, folder, tmp_path):
     assert seen == [2, 1, 2]
 
 
-def test_a_fingerprint_tells_weights_apart(folder):
-    t5 = dict(open_t5(folder).weights)
-    name = "encoder.block.1.layer.0.SelfAttention.q.weight"
-    assert fingerprint(t5) == fingerprint(dict(reversed(t5.items())))
-    changed = [t5 | {name: t5[name] + 1e-3}, t5 | {name: t5[name].T}, t5 | {name: t5[name].astype(np.float64)}]
-    assert len({fingerprint(weights) for weights in [t5, *changed]}) == 4
+def test_another_number_in_the_middle_of_a_weight_gives_other_features(ops, folder, tmp_path):
+    model, cache = shutil.copytree(folder, tmp_path / "model"), ArrayCache(tmp_path / "cache")
+
+    def encode():
+        return t5_prompts(ops, model, "v2.0", cache=cache)(PROMPTS).features
+
+    first, kept = encode(), cache.bytes
+    assert np.array_equal(encode(), first)
+    assert cache.bytes == kept
+    tensors = read_safetensors(model / "model.safetensors")
+    tensors["encoder.block.1.layer.0.SelfAttention.q.weight"][5] += 1
+    write_safetensors(model / "model.safetensors", tensors)
+    assert np.array_equal(encode(), t5_prompts(ops, model, "v2.0")(PROMPTS).features)
+    assert far(encode(), first) > 0
+
+
+def test_a_fingerprint_is_of_weights_in_all_shards_and_of_the_configuration(folder, tmp_path):
+    weights = read_safetensors(folder / "model.safetensors")
+    one, same, other = (tmp_path / name for name in ("one", "same", "other"))
+    for path, number in ((one, 0), (same, 0), (other, 1)):
+        changed = {name: array + number * (i == 9) for i, (name, array) in enumerate(weights.items())}
+        save_folder(path, {"num_layers": 2}, changed, max_shard_bytes=9_000)
+    assert len(list(one.glob("model-*"))) > 2
+    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+    (same / "config.json").write_text("{}")
+    assert fingerprint(one) != fingerprint(same)
 
 
 def test_a_prompt_that_is_too_long_is_a_warning(ops, folder):
