@@ -21,7 +21,9 @@ def convert(
     start: Annotated[
         str | None, Option(help="Begin a denoiser of v1.0, v1.1 or v1.2, to be trained, from the weights of PixArt.")
     ] = None,
-    no_overwrite: Annotated[bool, Option("--no-overwrite", help="Refuse a folder that is there.")] = False,
+    overwrite: Annotated[
+        bool, Option(help="Whether a folder that an earlier conversion wrote is replaced (whole) or refused.")
+    ] = True,
 ) -> None:
     """Write a published Open-Sora model (v1.0 to v2.0) as a folder: checked, in one precision, always the same bytes.
 
@@ -33,7 +35,7 @@ def convert(
     from ..releases.pixart import convert_pixart
 
     found = local(source, pickles=True)
-    saving: dict[str, Any] = {"max_shard_bytes": int(max_shard_gb * 1e9), "overwrite": not no_overwrite}
+    saving: dict[str, Any] = {"max_shard_bytes": int(max_shard_gb * 1e9), "overwrite": overwrite}
     begun: dict[str, Any] = {}
     if start is None:
         architecture = run(found, destination, dtype=dtype, layout=layout, **saving)
