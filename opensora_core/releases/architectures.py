@@ -71,6 +71,7 @@ class Architecture:
         Raises WeightsError where the weights lack what all of this architecture have, or neither tells the number of
         heads; InvalidInputError for a configuration of another model.
         """
+        self._check_class(published, source)
         said, values = self.published(published), self._told(shapes, source)
         fixed(self.name, said, self.fixed)
         for entry in fields(self.config):
@@ -82,6 +83,18 @@ class Architecture:
                 f"{values['hidden_size']} channels: put the model's config.json with its num_heads beside them"
             )
         return self.config(**values)
+
+    def _check_class(self, published: Mapping[str, Any], source: str) -> None:
+        """Refuse a configuration that names another class of those known here; names of other code say nothing."""
+        listed = published.get("architectures")
+        classes = listed if isinstance(listed, list) else []
+        for said in (published.get("_class_name"), published.get("model_type"), *classes):
+            others = [other for other in ARCHITECTURES if other.name == said]
+            if others and all(other.config is not self.config for other in others):
+                raise WeightsError(
+                    f"{source}: the configuration is of {said} ({others[0].release}), but the weights are of "
+                    f"{self.name} ({self.release}); put the model's own config.json beside them"
+                )
 
     def _told(self, shapes: Shapes, source: str) -> Values:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from ..checks import whole
 from ..errors import InvalidInputError
 
-FIXED = {"hidden_act": "quick_gelu"}  # of OpenAI's models
+FIXED = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}  # of OpenAI's models
 
 
 @dataclass(frozen=True)

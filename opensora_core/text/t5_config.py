@@ -7,7 +7,12 @@ from dataclasses import dataclass, fields
 from ..checks import whole
 from ..errors import InvalidInputError
 
-FIXED = {"feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new", "is_gated_act": True}  # of T5 v1.1
+FIXED = {  # of T5 v1.1
+    "feed_forward_proj": "gated-gelu",
+    "dense_act_fn": "gelu_new",
+    "is_gated_act": True,
+    "layer_norm_epsilon": 1e-6,
+}
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,9 @@ def test_clip_is_configured_by_its_text_model(tmp_path: Path) -> None:
     ("kind", "config", "said"),
     [
         (CLIPText, CLIPTextConfig(50, 64, 64, 1, 1), {"text_config": {"hidden_act": "gelu"}}),
+        (CLIPText, CLIPTextConfig(50, 64, 64, 1, 1), {"layer_norm_eps": 0.5}),
         (T5Encoder, T5Config(60, 8, 4, 16, 1, 2), {"feed_forward_proj": "gated-silu"}),
+        (T5Encoder, T5Config(60, 8, 4, 16, 1, 2), {"layer_norm_epsilon": 0.5}),
         (AutoencoderKL, IMAGES, {"act_fn": "relu"}),
         (AutoencoderKL, IMAGES, {"mid_block_add_attention": False}),
         (AutoencoderKL, IMAGES, {"down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"]}),

@@ -62,6 +62,22 @@ def test_a_folder_says_what_weights_do_not(tmp_path: Path) -> None:
     assert load_published(tmp_path, OPS).config.input_sq_size == 256
 
 
+@pytest.mark.parametrize("field", ["_class_name", "model_type", "architectures"])
+def test_a_configuration_of_another_class_is_refused_and_of_other_code_says_nothing(field: str, tmp_path: Path) -> None:
+    def load(name: str) -> str:
+        said = [name] if field == "architectures" else name
+        (tmp_path / "config.json").write_text(json.dumps({field: said}))
+        return load_published(tmp_path, OPS).architecture.release
+
+    write_safetensors(tmp_path / "model.safetensors", weights("v1.2"))
+    for other in ("STDiT2", "MMDiT", "TwoStageVAE"):
+        with pytest.raises(WeightsError, match=rf"is of {other} \(v.*but the weights are of STDiT3 \(v1\.2\)"):
+            load(other)
+    assert [load(name) for name in ("STDiT3", "STDiT3-XL/2", "PixArtTransformer2DModel")] == ["v1.2"] * 3
+    write_safetensors(tmp_path / "model.safetensors", weights("v2.0"))
+    assert load("MMDiT") == load("MMDiT, Flux layout") == "v2.0"
+
+
 def test_shards_of_any_stem_are_put_together(tmp_path: Path) -> None:
     own = weights("v1.1")
     halves = [dict(list(own.items())[::2]), dict(list(own.items())[1::2])]
