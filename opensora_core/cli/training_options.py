@@ -29,7 +29,10 @@ class StartOptions:
     resume: Annotated[bool, Option("--resume", help="Go on with the run in the folder.")] = False
     init: Annotated[
         Path | None,
-        Option(help="Model that text encoder, vocabulary and autoencoder come from; by default the embedded one."),
+        Option(
+            help="Model of this library, such as RUN/model, that text encoder, vocabulary and autoencoder come from; "
+            "by default the embedded one."
+        ),
     ] = None
     warm_start: Annotated[
         bool, Option("--warm-start", help="Begin with that model's denoiser too, not with random weights.")

@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import InvalidInputError
 from ..module import state_dict
 from ..ops import Ops
+from ..releases.hub import local
 from ..serialization.atomic import atomic_file
 from ..serialization.leftovers import put_back
 from ..training.codec_file import load_codec
@@ -31,6 +32,7 @@ from ..training.text_file import load_text_encoder
 from ..training.trainer import Progress, Trainer
 from .config import OpenSoraConfig
 from .opensora import OpenSora
+from .storage import is_own
 from .training import around, make_trainer, trained_model
 
 RECIPE, MODEL, BASE = "recipe.toml", "model", "base"
@@ -149,11 +151,12 @@ def assemble(
 
     text_encoder, codec: files of `text_pretraining`, and of `fit_codec` or `refiner`, in place of the folder's parts;
     with both, no folder is needed. The denoiser is the recipe's, untrained, or with `keep_denoiser` the folder's, which
-    the recipe must describe, but for patches that may be smaller (see `repatched`).
+    the recipe must describe, but for patches that may be smaller (see `repatched`). InvalidInputError for published
+    weights, which are no whole model of this library.
     """
     config, state = OpenSoraConfig.preset("embedded"), {}
     if init is not None or text_encoder is None or codec is None or keep_denoiser:
-        base = OpenSora.from_pretrained(init, backend=ops)
+        base = _own_model(init, ops)
         config, state = base.config, base.state_dict()
     if text_encoder is not None:
         encoder, tokenizer = load_text_encoder(text_encoder)
@@ -171,6 +174,16 @@ def assemble(
         state = {**_without(state, "denoiser"), **fresh}
     model.load_state_dict(state)
     return model
+
+
+def _own_model(init: Path | None, ops: Ops) -> OpenSora:
+    if init is not None and not is_own(local(init)):
+        raise InvalidInputError(
+            f"{init} holds published weights; a run begins with a whole model of this library, as `opensora train` or "
+            "`OpenSora.save` writes it. Published denoisers are trained in a program, by the library's losses: "
+            "schedulers.diffusion_loss (v1.0, v1.1), training.objective (v1.2)"
+        )
+    return OpenSora.from_pretrained(init, backend=ops)
 
 
 def _with_part(state: dict[str, Any], part: str, module: Any) -> dict[str, Any]:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from opensora_core.dit.config import STDiT3Config
+from opensora_core.dit.stdit3 import STDiT3
 from opensora_core.module import state_dict
+from opensora_core.nn.init import RandomInit
 from opensora_core.pipelines.opensora import OpenSora
-from opensora_core.serialization.folder import load_folder
+from opensora_core.serialization.folder import load_folder, save_folder
 from opensora_core.testing.conformance import require
 from opensora_core.training.recipe import load_recipe
 from tests.cli.conftest import document
@@ -59,6 +62,16 @@ def test_a_warm_start_needs_weights_of_the_recipes_denoiser(opensora, nano, reci
     refused = opensora("train", "-c", other, "-o", "run", "--init", nano, "--warm-start", *ON_NUMPY)
     assert refused.exit_code == 2, refused.stderr
     assert "missing" in refused.stderr
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--warm-start",)])
+def test_published_weights_are_no_model_to_begin_with(opensora, recipe, more):
+    denoiser = STDiT3.create(STDiT3Config(hidden_size=24, depth=1, num_heads=2, caption_channels=8), RandomInit(0))
+    save_folder("start", {"_class_name": "STDiT3"}, state_dict(denoiser))
+    refused = opensora("train", "-c", recipe(steps=1), "-o", "run", "--init", "start", *more, *ON_NUMPY)
+    assert refused.exit_code == 2, refused.stderr
+    assert "start holds published weights; a run begins with a whole model of this library" in refused.stderr
     assert not Path("run").exists()
 
 
