@@ -1,6 +1,7 @@
 """Denoisers of v1 that begin from an image model: PixArt-alpha (v1.0, v1.1) and PixArt-Sigma (v1.2), as officially.
 
-What PixArt knows is taken over; what it lacks, all that concerns time, is new, and begins as the zero function.
+What PixArt knows is taken over; what it lacks, all that concerns time, is new. Attention along time begins as the zero
+function; v1.1's embeddings of frame rate and length begin at random, and nothing but that attention reads them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from opensora_core.cli.app import app
+from opensora_core.dit.stdit2 import VideoSize
 from opensora_core.errors import InvalidInputError, WeightsError
 from opensora_core.module import rebuild
 from opensora_core.nn.init import ShapeInit
@@ -88,6 +89,18 @@ def test_a_video_that_stands_still_is_what_each_frame_is_alone() -> None:
     image = model(OPS, x, np.float32([400]), y, height=32, width=32)
     still = model(OPS, np.repeat(x, 3, axis=2), np.float32([400]), y, height=32, width=32)
     np.testing.assert_allclose(still, np.repeat(image, 3, axis=2), atol=1e-5)
+
+
+def test_frame_rate_and_length_change_nothing_of_v1_1_before_it_is_trained() -> None:
+    start = start_from_pixart(pixart(), "v1.1", "PixArt")
+    assert all(start.weights[f"{name}_embedder.mlp.2.weight"].any() for name in ("fps", "fl"))
+    model = rebuild(start.architecture.create(start.config, ShapeInit()), start.weights)
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((1, 4, 3, 4, 4)).astype("f4"), rng.standard_normal((1, 1, 200, 8)).astype("f4")
+    text = model.encode_text(OPS, y, np.ones((1, 200), bool))
+    sizes = (VideoSize(32, 32, 3, 24), VideoSize(32, 32, 48, 8))
+    one, other = (model.denoise(OPS, x, np.float32([400]), text, size) for size in sizes)
+    np.testing.assert_array_equal(one, other)
 
 
 def test_the_command_line_writes_a_folder_and_says_what_is_new(tmp_path: Path) -> None:
