@@ -29,6 +29,18 @@ class MaskGroup(NamedTuple):
     length: int = 1
     edit_ratio: float = 0.0  # 0 keeps the frames, 1 makes them anew, between them they change until that time
 
+    def __str__(self) -> str:
+        """As it stands in a mask strategy; without the ratio where that is 0."""
+        return ",".join(f"{field:g}" for field in (self if self.edit_ratio else self[:-1]))
+
+    def check_reference(self, count: int) -> None:
+        """Raise InvalidInputError where its reference is not among so many."""
+        if self.reference >= count:
+            there = (
+                f"there are {count} (0 to {count - 1})" if count > 1 else f"there is {'only 0' if count else 'none'}"
+            )
+            raise InvalidInputError(f"mask_strategy '{self}' asks for reference {self.reference}; {there}")
+
 
 def continuation(loop: int, reference: int, length: int, edit_ratio: float = 0.0) -> MaskGroup:
     """The placing of the last frames of a reference, the clip before, at the start of a loop of a long video."""
@@ -97,8 +109,7 @@ def _place(
     ops: Ops, row: Array, mask: NDArray[np.float64], references: Sequence[Array], group: MaskGroup, align: int | None
 ) -> Array:
     """Latents [C, T, H, W] with the frames of one group; sets the mask."""
-    if group.reference >= len(references):
-        raise InvalidInputError(f"{group} asks for reference {group.reference} of {len(references)}")
+    group.check_reference(len(references))
     reference = references[group.reference]
     source = _start(group, "reference_start", reference.shape[1], align)
     target = _start(group, "target_start", row.shape[1], align)

@@ -21,13 +21,16 @@ from .sampler import DIFFUSION_SAMPLERS, Sampler
 from .task import Placed, Task, Text
 from .text_rows import guided_context
 
+CHANNELS = 4  # of the latents of v1.0 and v1.1
+CFG_CHANNEL = 3  # the channels of the noise that guidance reaches, officially
+
 
 @dataclass(frozen=True)
 class DiffusionSampler(Sampler):
     """Ancestral sampling, officially, or with fewer steps DDIM or DPM-Solver++ 2M.
 
     eta: of DDIM, from 0, without noise on the way, to 1. cfg_channel: how many channels of the predicted noise guidance
-    reaches, 4 for all; of DPM-Solver++ it reaches all.
+    reaches, `CFG_CHANNEL` where it is None; of DPM-Solver++ it reaches all, and cannot be said.
     """
 
     SAMPLERS: ClassVar[tuple[str, ...]] = DIFFUSION_SAMPLERS
@@ -35,14 +38,20 @@ class DiffusionSampler(Sampler):
 
     sampler: str = "iddpm"
     eta: float = 0.0
-    cfg_channel: int = 3
+    cfg_channel: int | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
         if number("eta", self.eta, 0.0, 1.0) and self.sampler != "ddim":
             raise InvalidInputError(f"eta={self.eta:g} is an option of sampler='ddim', not of {self.sampler!r}")
-        whole("cfg_channel", self.cfg_channel, 1)
+        if self.cfg_channel is not None:
+            whole("cfg_channel", self.cfg_channel, 1, CHANNELS)
+            if self.sampler == "dpm-solver++":
+                raise InvalidInputError(
+                    f"cfg_channel={self.cfg_channel} is an option of sampler='iddpm' and 'ddim': guidance of "
+                    "'dpm-solver++' reaches all channels"
+                )
 
     @property
     def keeps_frames(self) -> bool:
@@ -51,8 +60,8 @@ class DiffusionSampler(Sampler):
 
     @property
     def least_steps(self) -> int:
-        """2 where the tables are spaced: what is left of a single step is no diffusion."""
-        return 1 if self.sampler == "dpm-solver++" else 2
+        """2: what is left of a single step is no diffusion."""
+        return 2
 
     def _steps(self, ops: Ops, predict: Predict, task: Task, given: Placed | None) -> Iterator[Step]:
         """The steps of the sampler that was chosen; predict sees rows as `guided_context` has them."""
@@ -60,7 +69,7 @@ class DiffusionSampler(Sampler):
             raise InvalidInputError(f"sampler={self.sampler!r} keeps no given frames; sampler='iddpm' does")
         channels, n = task.shape[0], task.num_inference_steps
         if self.sampler != "dpm-solver++":
-            channels = min(self.cfg_channel, channels)
+            channels = self.cfg_channel or CFG_CHANNEL
         guides = task.guidance_scale != 1
         network = guided_noise(ops, predict, task.guidance_scale, channels) if guides else predict
         if self.sampler == "dpm-solver++":

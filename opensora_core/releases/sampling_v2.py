@@ -46,6 +46,8 @@ class MMDiTSampler(Sampler):
         super().__post_init__()
         for name in ("use_timestep_transform", "text_osci", "image_osci", "scale_temporal_osci"):
             switch(name, getattr(self, name))
+            if name.endswith("osci") and self.sampler == "distilled" and not getattr(self, name):
+                raise InvalidInputError(f"{name} is an option of sampler='rflow': 'distilled' has no such guidance")
         if self.flow_shift is not None:
             number("flow_shift", self.flow_shift, 0.0, above=True)
 

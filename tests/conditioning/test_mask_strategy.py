@@ -39,7 +39,7 @@ def test_each_sample_has_its_own_references_and_groups() -> None:
 
 def test_a_group_needs_its_reference_and_a_start_within_it() -> None:
     z, reference = np.zeros((1, 1, 4, 1, 1)), np.ones((1, 2, 1, 1))
-    with pytest.raises(InvalidInputError, match="asks for reference 1 of 1"):
+    with pytest.raises(InvalidInputError, match="asks for reference 1; there is only 0"):
         apply_mask_strategy(OPS, z, [[reference]], [[MaskGroup(reference=1)]])
     with pytest.raises(InvalidInputError, match="reference_start=-3 lies before the start of 2 latent frames"):
         apply_mask_strategy(OPS, z, [[reference]], [[MaskGroup(reference_start=-3)]])

@@ -207,7 +207,7 @@ def test_v1_3_sees_given_frames(folder: Path, kind: str) -> None:
     references = [IMAGE, IMAGE[::-1]] if kind == "i2v_loop" else [np.stack([IMAGE] * 9)]
     options = {**SMALL, "num_frames": 9, "prompt_embeds": TEXT}
     guided = model.generate_from_text("", references=references, cond_type=kind, **options)
-    assert (guided.metadata["aesthetic_score"], guided.num_frames) == (7.0, 9)
+    assert (request("v1.3", gives_frames=True).aesthetic_score, guided.num_frames) == (7.0, 9)
     other = [255 - reference for reference in references]
     assert guided.psnr(model.generate_from_text("", references=other, cond_type=kind, **options)) < 60
 
@@ -225,7 +225,12 @@ def test_v2_0_goes_on_from_a_video(folder: Path) -> None:
     [
         ("v1.0", {"image": IMAGE}, "v1.0 makes videos from text alone"),
         ("v1.2", {"references": [IMAGE]}, "references need a mask_strategy"),
-        ("v1.2", {"references": [IMAGE], "mask_strategy": "0,1"}, "asks for reference 1 of 1"),
+        (
+            "v1.2",
+            {"references": [IMAGE], "mask_strategy": "0,1"},
+            r"'0,1,0,0,1' asks for reference 1; there is only 0",
+        ),
+        ("v1.2", {"references": [IMAGE] * 3, "mask_strategy": "0,5"}, r"reference 5; there are 3 \(0 to 2\)"),
         ("v1.2", {"references": [IMAGE], "cond_type": "i2v_head"}, r"an option of v1\.3 and v2\.0; v1\.2 takes"),
         ("v1.2", {"references": [IMAGE], "image": IMAGE}, "image and references both say"),
         ("v2.0", {"references": [IMAGE]}, "cond_type='t2v' takes 0 references, got 1; known: t2v, i2v_head"),

@@ -69,6 +69,8 @@ def test_features_of_the_encoders_make_what_their_texts_make(folder: Path, relea
         ("v1.1", {"prompt_embeds": Text(FEATURES, np.ones((1, 5), bool))}, r"has shape \(1, 5\); expected \(1, 6\)"),
         ("v1.1", {"prompt_embeds": FEATURES, "negative_prompt_embeds": OTHER[:, :5]}, "that of the prompt's"),
         ("v1.1", {"prompt_embeds": Text(FEATURES, np.zeros((1, 6), bool))}, "hides every token"),
+        ("v1.1", {"prompt_embeds": Text(FEATURES, None)}, r"prompt_embeds need a mask of shape \(1, 6\)"),
+        ("v1.2", {"prompt_embeds": TEXT, "motion_score": 3}, "motion_score=3 is said in the prompt, so it has no eff"),
         ("v1.1", {"prompt_embeds": [[1.0], [1.0, 2.0]]}, r"must be features \[1, L, C\] or a Text, not a list"),
         (
             "v1.2",
@@ -85,6 +87,12 @@ def test_features_that_do_not_fit_are_refused(folder: Path, release: str, option
         made(published(folder, release), **options)
 
 
+def test_a_video_of_features_tells_no_scores(folder: Path) -> None:
+    options = {"num_frames": 1, "prompt_embeds": TEXT, "aesthetic_score": "off", **SMALL}
+    told = published(folder, "v1.2").generate_from_text("", **options).metadata
+    assert not [name for name in told if name.endswith("_score")]
+
+
 def test_features_must_be_finite(folder: Path) -> None:
     broken = FEATURES.copy()
     broken[0, 0, 0] = np.nan
@@ -93,7 +101,7 @@ def test_features_must_be_finite(folder: Path) -> None:
 
 
 def test_a_distilled_v2_0_needs_no_negative_features(folder: Path) -> None:
-    frames = made(published(folder, "v2.0"), prompt_embeds=TEXT._replace(pooled=VECTOR), sampler="distilled")
+    frames = made(published(folder, "distilled"), prompt_embeds=TEXT._replace(pooled=VECTOR), sampler="distilled")
     assert frames.std() > 1
 
 

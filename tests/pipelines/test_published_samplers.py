@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(folder: Path, release: str, backend: str = "numpy", **options: Any) -> Any:
-    text = TEXT_V2 if release == "v2.0" else TEXT
+    text = TEXT_V2 if release in ("v2.0", "distilled") else TEXT
     options = {**SMALL, "num_inference_steps": 3, "num_frames": 1, "prompt_embeds": text, **options}
     return published(folder, release, backend).generate_from_text("", **options)
 
@@ -46,6 +46,23 @@ def test_a_diffusion_is_sampled_by_name_alike_on_numpy_and_torch(folder: Path, r
     assert video.psnr(made(folder, release)) < 60  # the official one
 
 
+def test_a_sampler_and_what_it_does_not_read_are_refused_together(folder: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"reads guidance_scale; .*v2\.0.* has no layer guidance_in"):
+        made(folder, "v2.0", sampler="distilled")
+    for options in ({"negative_prompt": "fog"}, {"negative_prompt_embeds": TEXT_V2}):
+        asked = {"prompt_embeds": None, "sampler": "distilled", **options}
+        with pytest.raises(InvalidInputError, match="sampler='distilled' stays away from nothing"):
+            made(folder, "distilled", **asked)
+    with pytest.raises(InvalidInputError, match="image_resolution='256px' is of the picture that cond_type='t2i2v'"):
+        made(folder, "v2.0", image_resolution="256px")
+
+
+def test_a_distilled_denoiser_is_told_the_scale_of_guidance(folder: Path) -> None:
+    weak, strong = (made(folder, "distilled", sampler="distilled", guidance_scale=scale) for scale in (1.0, 9.0))
+    assert weak.metadata["sampler"] == "distilled"
+    assert (weak.frames != strong.frames).any()
+
+
 def test_eta_adds_noise_to_ddim(folder: Path) -> None:
     still, noisy = (made(folder, "v1.1", sampler="ddim", eta=eta) for eta in (0.0, 0.8))
     assert (noisy.metadata["eta"], still.metadata["eta"]) == (0.8, 0.0)
@@ -62,7 +79,6 @@ def test_eta_adds_noise_to_ddim(folder: Path) -> None:
         ("v1.3", {}, {"use_flaw_fix": False}),
         ("v2.0", {}, {"use_timestep_transform": False}),
         ("v2.0", {}, {"flow_shift": 7.0}),
-        ("v2.0", {}, {"sampler": "distilled"}),
         ("v1.3", {"num_frames": 9, "references": [IMAGE], "cond_type": "i2v_head"}, {"use_sdedit": True}),
         ("v1.3", {"num_frames": 9, "references": [IMAGE], "cond_type": "i2v_head"}, {"scale_temporal_osci": True}),
         ("v2.0", {"num_frames": 9, "references": [IMAGE], "cond_type": "i2v_head"}, {"scale_temporal_osci": False}),
@@ -96,6 +112,16 @@ def test_without_guidance_the_denoiser_sees_the_prompt_alone(folder: Path) -> No
         ("v1.3", {"eta": 0.5}, r"eta is no option of the sampler of v1\.3, which takes sampler, use_timestep"),
         ("v1.1", {"eta": 0.5}, "eta=0.5 is an option of sampler='ddim', not of 'iddpm'"),
         ("v1.1", {"sampler": "ddim", "eta": 2}, "eta=2 must be a number from 0 to 1"),
+        ("v1.1", {"cfg_channel": 5}, "cfg_channel=5 must be a whole number from 1 to 4"),
+        ("v1.0", {"cfg_channel": 3, "sampler": "dpm-solver++"}, "cfg_channel=3 is an option of sampler='iddpm' and"),
+        ("v1.0", {"num_inference_steps": 1, "sampler": "dpm-solver++"}, "num_inference_steps=1 must be .* at least 2"),
+        ("v2.0", {"sampler": "distilled", "image_guidance_scale": 3}, "image_guidance_scale=3 has no effect with"),
+        ("v2.0", {"sampler": "distilled", "text_osci": False}, "text_osci is an option of sampler='rflow'"),
+        (
+            "v1.1",
+            {"steps": 3},
+            r"unknown options \['steps'\]; those of v1\.1: (?!.*(score|step_cache|image_|osci)).*eta",
+        ),
         ("v1.2", {"transform_scale": 0}, "transform_scale=0 must be a number above 0"),
         ("v1.3", {"use_sdedit": 1}, "use_sdedit=1 must be true or false"),
     ],

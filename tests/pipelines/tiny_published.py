@@ -45,6 +45,7 @@ PARTS = {
     "v1.2": ("vae-v1.2", "t5"),
     "v1.3": ("vae-v1.3", "t5"),
     "v2.0": ("vae-v2.0", "t5", "clip"),
+    "distilled": ("vae-v2.0", "t5", "clip"),
 }
 rng = np.random.default_rng(0)
 TEXT = Text(rng.standard_normal((1, 6, 8)).astype(np.float32), np.arange(6)[None] < 4)
@@ -71,6 +72,7 @@ def write_models(root: Path) -> Path:
         "v1.2": STDiT3.create(STDiT3Config(**TINY), init),
         "v1.3": WindowedSTDiT3.create(WindowedConfig(**TINY, in_channels=16), init),
         "v2.0": MMDiT.create(v2_0, init),
+        "distilled": MMDiT.create(replace(v2_0, guidance_embed=True), init),
         "flux": MMDiT.create(MMDiTConfig.flux(**FLUX_SIZES), init),
         "flux-ae": AutoencoderKL.create(FLUX_IMAGES, init),
         "vae": AutoencoderKL.create(IMAGES, init),

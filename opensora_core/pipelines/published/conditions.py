@@ -125,8 +125,7 @@ def read_conditions(
             'references need a mask_strategy that says where they go, such as "0" for the first frame of the first one'
         )
     for group in groups:
-        if group.reference >= len(references) + group.loop + (clips[0].given > 0):
-            raise InvalidInputError(f"{group} asks for reference {group.reference} of {len(references)}")
+        group.check_reference(len(references) + group.loop + (clips[0].given > 0))
     return PlacedReferences(release, references, request.seed, groups, request.condition_frame_edit)
 
 

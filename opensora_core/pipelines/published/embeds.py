@@ -82,6 +82,8 @@ def _check_features(files: ReleaseFiles, name: str, features: Any, mask: Any) ->
     most = getattr(config, "model_max_length", None)
     if most is not None and length is not None and length > most:
         raise InvalidInputError(f"{name} hold {length} tokens; {files.release.name} reads at most {most}")
+    if mask is None:
+        raise InvalidInputError(f"{name} need a mask of shape {(1, length)}: True stands for tokens that count")
     if np.shape(mask) != (1, length):
         raise InvalidInputError(f"the mask of {name} has shape {np.shape(mask)}; expected {(1, length)}")
     if not np.asarray(mask, bool).any():

@@ -17,6 +17,7 @@ from ..inputs import beginning
 from .clips import Clip, plan_clips
 from .components import ReleaseFiles, without_weights
 from .conditions import Conditions, read_conditions
+from .ignored import check_image_resolution
 from .picture import Picture
 from .references import Placement
 from .request import PublishedRequest
@@ -59,6 +60,7 @@ class Job:
             blank = np.zeros((request.height, request.width, 3), np.uint8)  # until it is painted
             placement = Placement([blank], placement.groups, "i2v_head")
         conditions = read_conditions(release, clips, placement, request)
+        check_image_resolution(request.image_resolution, paints=picture is not None)
         if any(conditions.needed(clip) for clip in clips):
             _check_takes_frames(files, request)
         return cls(request, clips, prompts, conditions, shown, picture)

@@ -25,6 +25,7 @@ from ..video_model import VideoModel
 from .components import ReleaseFiles
 from .embeds import check_negative_prompt, read_embeds
 from .fitting import check_denoiser, check_fit
+from .ignored import check_distilled, without_scores
 from .job import Job
 from .kept import KeptLatents
 from .references import read_placement, record_of
@@ -135,7 +136,10 @@ class PublishedOpenSora(VideoModel):
         if negative_prompt is not None and embeds is not None:
             check_negative_prompt(self.files.release.name, embeds)
         parts, placement = read_placement(self.files.release, prompt, image, references, mask_strategy, cond_type)
+        asked = asked if embeds is None else without_scores(self.files.release, asked)
         job = Job.create(self.files, parts.text, placement, video, condition_frames, asked)
+        avoids = negative_prompt is not None or negative is not None
+        check_distilled(job.request.sample.sampler, self.files.denoiser_config, self.files.denoiser.path, avoids=avoids)
         needs_encoders = embeds is None or negative_prompt is not None
         check_fit(self.files, reads_prompts=needs_encoders, paints=job.picture is not None)
         check, cache = FiniteCheck(read_policy(check_finite)), cache_of(job.request)

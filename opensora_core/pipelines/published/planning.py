@@ -29,6 +29,7 @@ from ..request import cache_of
 from .clips import plan_clips
 from .components import ReleaseFiles
 from .conditions import Latents, read_conditions
+from .ignored import check_image_resolution
 from .picture import SAMPLER, picture_task
 from .references import Placement
 from .request import PublishedRequest
@@ -43,9 +44,8 @@ class GenerationPlan:
 
     files: of the release, or the release itself for models of the published sizes. backend: whose memory is foretold;
     of those other than numpy and torch, an upper bound. offload_type: as of `PublishedOpenSora`. given_frames: with
-    which the video begins, 1 for an image, more for a video that is continued. cond_type: "t2i2v" (v2.0)
-    for a first frame that an image model makes. options: as of a generation; of a longer video one clip is planned that
-    is given frames of the one before.
+    which the video begins, 1 for an image, more for a video that is continued. cond_type: "t2i2v" (v2.0) for a first
+    frame that an image model makes. options: as of a generation; a longer video's clip that is given frames is planned.
     Raises InvalidInputError, with what is legal, for what the release does not make.
     """
 
@@ -68,8 +68,8 @@ class GenerationPlan:
         self.given_frames = whole("given_frames", given_frames, 0)
         self.clips = plan_clips(self.release, given_frames, self.request.num_frames, self.request.clip_frames)
         self.clip = max(self.clips, key=lambda clip: clip.given)
-        self.paints = _paints(self.release, cond_type)
-        placement = NOTHING
+        self.paints, placement = _paints(self.release, cond_type), NOTHING
+        check_image_resolution(self.request.image_resolution, paints=self.paints)
         if self.paints:
             blank = np.zeros((self.request.height, self.request.width, 3), np.uint8)
             placement = Placement([blank], [], "i2v_head")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...releases.wording import Scores
 from ..config import WHOLE
 from ..request import filled, seed_of, step_cache_of, without_defaults
 from .clips import Clip
+from .ignored import check_image_guidance
 
 NUMERIC = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "image_guidance_scale")
 SCORES = {"aesthetic_score": (0.0, 10.0), "motion_score": (0.0, 1000.0)}
@@ -59,13 +60,13 @@ class PublishedRequest:
         Raises InvalidInputError with the legal range or the nearest legal size.
         """
         own = (field.name for field in fields(cls) if field.name != "sample")
-        known = (*own, "resolution", "aspect_ratio", *SAMPLER_OPTIONS)
-        if unknown := sorted(set(asked) - set(known)):
-            raise InvalidInputError(f"unknown options {unknown}; known: {', '.join(known)}")
+        if unknown := sorted(set(asked) - {*own, "resolution", "aspect_ratio", *SAMPLER_OPTIONS}):
+            takes = ", ".join(_options_of(release))
+            raise InvalidInputError(f"unknown options {unknown}; those of {release.name}: {takes}")
         asked = _sized(release, {name: value for name, value in asked.items() if value is not None})
         values = filled(release, NUMERIC, asked)
         release.check_size(values["height"], values["width"])
-        _check_image_guidance(release, asked)
+        check_image_guidance(release, asked)
         clip_frames = asked.get("clip_frames", release.num_frames)
         told = {name: value for name, value in asked.items() if name in SAMPLER_OPTIONS}
         sample = release.sample.changed(release.name, told)
@@ -112,6 +113,20 @@ class PublishedRequest:
         return without_defaults(own | vars(self.sample))
 
 
+def _options_of(release: Release) -> Iterator[str]:
+    """Names of the options that a release knows."""
+    lacks = {
+        "image_guidance_scale": release.given != "types",
+        "condition_frame_edit": release.given != "references",
+        "step_cache": not release.step_cache,
+        "image_resolution": not release.picture_first,
+        **{name: name not in release.scores for name in (*SCORES, "camera_motion")},
+    }
+    own = (field.name for field in fields(PublishedRequest) if field.name != "sample")
+    yield from (name for name in own if not lacks.get(name))
+    yield from ("resolution", "aspect_ratio", *(field.name for field in fields(release.sample)))
+
+
 def _sized(release: Release, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Options with height and width in the place of resolution and aspect_ratio."""
     names = {name: asked[name] for name in ("resolution", "aspect_ratio") if name in asked}
@@ -139,12 +154,6 @@ def _scores(release: Release, asked: Mapping[str, Any], gives_frames: bool) -> d
     if not isinstance(values["camera_motion"], str | None):
         raise InvalidInputError(f'camera_motion={values["camera_motion"]!r} must be text, such as "pan left"')
     return values
-
-
-def _check_image_guidance(release: Release, asked: Mapping[str, Any]) -> None:
-    scale = asked.get("image_guidance_scale", 1.0)
-    if scale != 1.0 and release.given != "types":
-        raise InvalidInputError(f"image_guidance_scale={scale!r} is an option of v1.3 and v2.0, not of {release.name}")
 
 
 def _edit(release: Release, asked: Mapping[str, Any]) -> float:
