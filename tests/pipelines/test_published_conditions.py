@@ -212,6 +212,14 @@ def test_v1_3_sees_given_frames(folder: Path, kind: str) -> None:
     assert guided.psnr(model.generate_from_text("", references=other, cond_type=kind, **options)) < 60
 
 
+def test_latent_frames_of_two_windows_are_asked_for_in_frames_of_the_video(folder: Path) -> None:
+    model = published(folder, "v1.3")
+    options = {**SMALL, "num_inference_steps": 1, "num_frames": 37, "prompt_embeds": TEXT, "cond_type": "v2v_head"}
+    with pytest.raises(InvalidInputError, match="cond_type='v2v_head' gives 21 frames; the reference has 17"):
+        model.generate_from_text("", references=[np.stack([IMAGE] * 17)], **options)
+    assert model.generate_from_text("", references=[np.stack([IMAGE] * 21)], **options).num_frames == 37
+
+
 def test_v2_0_goes_on_from_a_video(folder: Path) -> None:
     model = published(folder, "v2.0")
     clip = Video(np.stack([IMAGE] * 6), 24.0)

@@ -91,7 +91,7 @@ class TypedCondition(Conditions):
         count = len(given_frames(self.kind, shape[1], types))
         if not count:
             return None
-        frames = 1 if self.kind.startswith("i2v") else vae.frames_of(count)
+        frames = 1 if self.kind.startswith("i2v") else _frames_of(vae, count)
         cut = (from_frames(self._cut(reference, frames)[None]) for reference in self.references)
         rows = [self._encode(ops, vae, video, f"reference{i}")[0] for i, video in enumerate(cut)]
         return condition(ops, self.kind, [rows], size, types)
@@ -104,6 +104,12 @@ class TypedCondition(Conditions):
             )
         tail = self.kind.startswith("v2v_tail")
         return reference[-frames:] if tail else reference[:frames]
+
+
+def _frames_of(vae: Any, latent_frames: int) -> int:
+    """The fewest frames with so many latent frames: some are one more, where a window that overlaps begins (v1.3)."""
+    frames: int = vae.frames_of(latent_frames)
+    return frames if vae.latent_frames(frames) >= latent_frames else vae.frames_of(latent_frames + 1)
 
 
 def read_conditions(
