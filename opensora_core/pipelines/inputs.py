@@ -58,14 +58,12 @@ def read_prompt(
     return Prompt(*encoded, instead)
 
 
-def check_prompt(name: str, text: str, *, may_be_empty: bool = False) -> None:
-    """Refuse what is no prompt."""
+def check_prompt(name: str, text: str, *, may_be_empty: bool = False, most: int = MAX_PROMPT) -> None:
+    """Refuse what is no prompt, and one of more than `most` characters."""
     if not isinstance(text, str):
         raise InvalidInputError(f"{name}={text!r:.60} must be text")
-    if len(text) > MAX_PROMPT:
-        raise InvalidInputError(
-            f"the {name} {text[:40]!r}... has {len(text)} characters; at most {MAX_PROMPT} are allowed"
-        )
+    if len(text) > most:
+        raise InvalidInputError(f"the {name} {text[:40]!r}... has {len(text)} characters; at most {most} are allowed")
     if not text.strip() and not may_be_empty:
         raise InvalidInputError(f"the {name} is empty; say what the video should show")
 

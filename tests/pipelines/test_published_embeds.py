@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from opensora_core.errors import InvalidInputError, NonFiniteError
+from opensora_core.media.video import Video
 from opensora_core.pipelines.published.model import PublishedOpenSora
+from opensora_core.pipelines.published.text import recorded
 from opensora_core.releases.prompts import PromptFeatures, clip_prompts, t5_prompts
 from opensora_core.releases.task import Text
 from opensora_core.text.clip import CLIPText
 from opensora_core.text.t5_streamed import StreamedT5
+from opensora_core.text.warning import PromptWarning
 from tests.pipelines.tiny_published import SMALL, TEXT, published, write_models
 
 FEATURES, OTHER = TEXT.features, -TEXT.features
@@ -85,6 +88,26 @@ def test_features_of_the_encoders_make_what_their_texts_make(folder: Path, relea
 def test_features_that_do_not_fit_are_refused(folder: Path, release: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
         made(published(folder, release), **options)
+
+
+def test_a_prompt_may_be_longer_than_the_text_encoder_reads(folder: Path) -> None:
+    options = {"num_frames": 1, **SMALL}
+    model, long = published(folder, "v1.2"), "a cat sits on a mat. " * 200
+    with pytest.warns(PromptWarning, match=r"is too long: \d+ of \d+ tokens are cut off, since 300 fit"):
+        video = model.generate_from_text(long, **options)
+    assert video.metadata["prompt"] == long
+    with pytest.raises(InvalidInputError, match="has 20001 characters; at most 20000 are allowed"):
+        model.generate_from_text("a" * 20_001, **options)
+
+
+def test_what_is_recorded_of_prompts_fits_into_a_file(tmp_path: Path) -> None:
+    with pytest.warns(PromptWarning, match="has 20000 characters, of which the video's metadata keeps 2500"):
+        kept = recorded(prompt="\U0001f600" * 20_000, negative_prompt="a" * 20_000)
+    assert (len(kept["prompt"]), len(kept["negative_prompt"])) == (2500, 20_000)
+    assert recorded(prompt="", negative_prompt=None) == {"prompt": ""}
+    video = Video(np.zeros((1, 16, 16, 3), np.uint8), 8.0, kept)
+    video.save(tmp_path / "a.mp4")
+    assert Video.load(tmp_path / "a.mp4").metadata == kept
 
 
 def test_a_video_of_features_tells_no_scores(folder: Path) -> None:

@@ -31,7 +31,7 @@ from .kept import KeptLatents
 from .references import read_placement, record_of
 from .request import PublishedRequest
 from .running import Running
-from .text import embeddings_cache, texts_of
+from .text import MAX_PUBLISHED_PROMPT, embeddings_cache, recorded, texts_of
 
 Callback = Callable[["PublishedOpenSora", int, float, dict[str, Any]], Any]
 
@@ -108,8 +108,10 @@ class PublishedOpenSora(VideoModel):
         condition_frame_edit, step_cache (v1.2, v1.3: compute every so many steps only, an approximation), seed (drawn
         if absent, found in `video.metadata`), sampler ("iddpm", "ddim" with its eta, or "dpm-solver++" of v1.0 and
         v1.1), and whatever else the sampler of the release may be told, see its class in `opensora_core.releases`.
-        prompt: may be a schedule over the clips of a long video, `|0|a calm sea|2|a storm`, and for v1.1 and v1.2 end
-        with JSON: {"reference_path": "a.png;b.mp4", "mask_strategy": "0"}.
+        prompt: of up to 20000 characters; a PromptWarning says how many tokens the text encoder cuts off, and what is
+        too long for the metadata of a file. It may be a schedule over the clips of a long video,
+        `|0|a calm sea|2|a storm`, and for v1.1 and v1.2 end with JSON:
+        {"reference_path": "a.png;b.mp4", "mask_strategy": "0"}.
         references: images and videos, as paths, `Video`s, PIL images or uint8 pixels; mask_strategy (v1.1, v1.2) or
         cond_type (v1.3, v2.0) says where they go. image: the one that the video begins with. Both come back as the
         autoencoder gives them.
@@ -126,8 +128,8 @@ class PublishedOpenSora(VideoModel):
         """
         one_beginning(image, video)
         asked = as_continued(options, video)
-        check_prompt("prompt", prompt, may_be_empty=True)
-        check_prompt("negative_prompt", negative_prompt or "", may_be_empty=True)
+        check_prompt("prompt", prompt, may_be_empty=True, most=MAX_PUBLISHED_PROMPT)
+        check_prompt("negative_prompt", negative_prompt or "", may_be_empty=True, most=MAX_PUBLISHED_PROMPT)
         embeds = read_embeds(self.files, "prompt_embeds", prompt_embeds)
         negative = read_embeds(self.files, "negative_prompt_embeds", negative_prompt_embeds)
         avoids_embeds = negative is not None or (embeds is not None and embeds.negative is not None)
@@ -143,8 +145,8 @@ class PublishedOpenSora(VideoModel):
         needs_encoders = embeds is None or negative_prompt is not None
         check_fit(self.files, reads_prompts=needs_encoders, paints=job.picture is not None)
         check, cache = FiniteCheck(read_policy(check_finite)), cache_of(job.request)
-        said = {"prompt": prompt, **record_of(image, references, mask_strategy, cond_type)}
-        said |= {} if negative_prompt is None else {"negative_prompt": negative_prompt}
+        said = recorded(prompt=prompt, negative_prompt=negative_prompt)
+        said |= record_of(image, references, mask_strategy, cond_type)
         record = partial(self._record, job, said, cache)
         kept = KeptLatents(latents_file, lambda: job.record(record()), job.shown)
         with memory_as_limit("the generation"), kept:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ...conditioning.prompts import split_schedule, text_of_loop
 from ...errors import InvalidInputError
@@ -15,9 +19,35 @@ from ...releases.task import Text
 from ...releases.wording import Scores
 from ...serialization.array_cache import ArrayCache
 from ...serialization.trial import check_writable
+from ...text.warning import PromptWarning
 from .components import ReleaseFiles
 from .embeds import with_negative
 from .request import PublishedRequest
+
+MAX_PUBLISHED_PROMPT = 20_000  # characters, far more than any text encoder reads
+RECORDED = 30_000  # bytes of a text as ASCII JSON, so that a prompt and a negative one fit into a file's comment
+
+
+def recorded(**texts: str | None) -> dict[str, str]:
+    """Texts that were said, for a video's metadata; a PromptWarning tells of one that is too long for it and is cut."""
+    kept = {}
+    for name, text in texts.items():
+        if text is None:
+            continue
+        kept[name] = _shortened(text)
+        if kept[name] != text:
+            warnings.warn(
+                f"the {name} has {len(text)} characters, of which the video's metadata keeps {len(kept[name])}",
+                PromptWarning,
+                stacklevel=2,
+            )
+    return kept
+
+
+def _shortened(text: str) -> str:
+    """The beginning of a text that takes at most `RECORDED` bytes."""
+    sizes = np.cumsum([len(json.dumps(letter)) - 2 for letter in text])
+    return text[: int(np.searchsorted(sizes, RECORDED, side="right"))]
 
 
 def worded(release: Release, prompt: str, scores: Scores, clips: int) -> list[str]:
