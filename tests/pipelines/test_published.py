@@ -99,7 +99,7 @@ def test_what_cannot_be_made_is_said_before_anything_is_read(folder: Path) -> No
         published(folder, "v1.1").generate_from_text("a red ball", **SMALL)
     with pytest.raises(InvalidInputError, match=r"no denoiser was found"):
         PublishedOpenSora(folder / "vae")
-    with pytest.raises(InvalidInputError, match=r"5 models are denoiser"):
+    with pytest.raises(InvalidInputError, match=r"6 models are denoiser"):
         PublishedOpenSora(folder)
 
 
