@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,19 @@ def test_a_long_video_and_one_that_goes_on_are_made_of_their_file(folder: Path, 
             "", **asked(latents_file=file, num_frames=9, clip_frames=6), callback_on_step_end=stopped
         )
     assert decode_latents(file, folder / "vae", backend="numpy").num_frames == 6
+
+
+def test_smaller_parts_of_decoding_are_set_beside_the_autoencoder(folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "l.safetensors"
+    options = {**asked(latents_file=kept), "num_inference_steps": 1, "num_frames": 33}
+    video = published(folder, "v2.0").generate_from_text("a cat", **{**options, "prompt_embeds": None})
+    smaller = tmp_path / "smaller"
+    shutil.copytree(folder / "vae-v2.0", smaller)
+    (smaller / "config.json").write_text('{"use_temporal_tiling": true, "sample_tsize": 16}')
+    again = decode_latents(kept, smaller, backend="numpy")
+    assert decode_latents(kept, folder / "vae-v2.0", backend="numpy") == video
+    assert again.shape == video.shape
+    assert (again.frames != video.frames).any(), "tiles are normalised each for itself"
 
 
 def test_a_file_that_no_generation_wrote_is_refused(folder: Path, tmp_path: Path) -> None:
