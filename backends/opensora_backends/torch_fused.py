@@ -14,6 +14,7 @@ from opensora_core.ops import HALF, Array
 from .torch_attention import TorchAttention
 
 FEW = 4096  # numbers in a group, below which its norm is computed in float64
+MANY = 1 << 14  # numbers from which on GELU by passes over them is faster than one call
 SMALL = 20480  # numbers of one video, its columns aside, up to which Torch does not ask oneDNN for a convolution
 PATCHES = 1 << 20  # numbers of them, from which its own kernel, which copies all, is much the slower one
 CHUNK = 1 << 18  # weights that AdamW updates at a time
@@ -28,7 +29,8 @@ class TorchFused(TorchAttention):
     def gelu(self, x: Array, approximate: Literal["tanh", "none"] = "tanh") -> Array:
         if approximate == "none" and self.device == "cpu":  # whose vectorized erf errs three times what this one does
             return super().gelu(x, approximate)
-        if approximate == "tanh" and x.dtype in (torch.float32, torch.float64) and self.is_free(x):
+        wide = x.dtype in (torch.float32, torch.float64)
+        if approximate == "tanh" and wide and x.numel() >= MANY and self.is_free(x):
             return _gelu_by_sigmoid(x)
         return F.gelu(x, approximate=approximate)
 

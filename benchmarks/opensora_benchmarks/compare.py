@@ -14,7 +14,7 @@ from opensora_core.errors import InvalidInputError
 SAME_MACHINE = ("device", "processor", "processors", "system", "threads")
 KEY = ("case", "provider", "dtype", "cache", "device")
 RESAMPLES = 2000
-MARGIN = 0.05
+MARGIN = 0.1  # of two runs on a virtual machine, one row in a hundred differs by more (`compare_check`)
 
 
 @dataclass(frozen=True)

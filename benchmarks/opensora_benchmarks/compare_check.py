@@ -19,12 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .compare import Comparison, compare
+from .compare import MARGIN, Comparison, compare, verdict
 from .machine import describe_machine
 from .results import Document, load
 from .standing import write_json
 
 WANTED = 0.95
+MARGINS = (0.05, MARGIN, 0.15, 0.2)
 Pair = Callable[[], tuple[Document, Document]]
 
 
@@ -44,9 +45,17 @@ def tally(found: Sequence[Comparison]) -> dict[str, Any]:
         **{word.lower(): words[word] for word in ("SAME", "UNSURE", "FASTER", "SLOWER")},
         "share_same": words["SAME"] / len(found),
         "share_holding_1": sum(c.low <= 1 <= c.high for c in found) / len(found),
+        "by_margin": {f"{margin:g}": _by_margin(found, margin) for margin in MARGINS},
         "passed": words["SAME"] >= WANTED * len(found),
         "others": [asdict(c) for c in found if c.verdict != "SAME"],
     }
+
+
+def _by_margin(found: Sequence[Comparison], margin: float) -> dict[str, float]:
+    """What would be said with another margin: the share of SAME, and that of the alarms, SLOWER and FASTER."""
+    words = [verdict(c.low, c.high, margin) for c in found]
+    alarms = sum(word in ("SLOWER", "FASTER") for word in words)
+    return {"same": round(words.count("SAME") / len(words), 3), "alarms": round(alarms / len(words), 3)}
 
 
 def run_pair(arguments: Sequence[str]) -> tuple[Document, Document]:

@@ -97,7 +97,7 @@ def compare(
     screen: Screen,
     a: Annotated[Path, Argument(metavar="A", help="Results of a first run.")],
     b: Annotated[Path, Argument(metavar="B", help="Results of a second run on the same machine.")],
-    margin: Annotated[float, Option(help="Relative difference of the medians that counts as none.")] = 0.05,
+    margin: Annotated[float, Option(help="Relative difference of the medians that counts as none.")] = 0.1,
 ) -> int:
     """Say where the second run is FASTER, SLOWER, the SAME, or UNSURE, and what only one of them has a time for.
 

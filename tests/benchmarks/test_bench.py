@@ -92,7 +92,7 @@ def test_the_roofline_is_measured():
 
 @pytest.mark.parametrize(
     ("low", "high", "word"),
-    [(1.1, 1.2, "SLOWER"), (0.8, 0.9, "FASTER"), (0.97, 1.03, "SAME"), (0.97, 1.2, "UNSURE"), (0.5, 2.0, "UNSURE")],
+    [(1.11, 1.2, "SLOWER"), (0.8, 0.9, "FASTER"), (0.97, 1.03, "SAME"), (0.97, 1.2, "UNSURE"), (0.5, 2.0, "UNSURE")],
 )
 def test_verdicts(low, high, word):
     assert verdict(low, high) == word

@@ -81,8 +81,8 @@ def test_one_command_runs_them_and_writes_results_and_picture(tmp_path, monkeypa
     assert [tokens for tokens, _ in curves["attention_3d/temporal-scaling"]["numpy"]] == [256, 1024, 4096, 16384]
     assert found["growth"]["time"] == {name: {"numpy": round(slope(by["numpy"]), 2)} for name, by in curves.items()}
     assert "growth from 1024 tokens on: numpy: tokens^" in html(found)
-    picture = Image.open(tmp_path / "s.png")
-    assert picture.width > picture.height
+    with Image.open(tmp_path / "s.png") as picture:
+        assert picture.width > picture.height
 
 
 def test_the_memory_of_a_library_that_returns_early_is_that_of_the_finished_call():

@@ -19,7 +19,7 @@ Weigh = Callable[[Array, Any, Array], Array]
 """weigh(logits [rows, M], mask [1 or rows, 1 or M] or None, scratch [rows, M]) -> weights, in either of the two."""
 
 BLOCK = 1 << 17  # logits at a time and thread: half a megabyte in float32
-LEAST = 32  # queries of a block at least, since products of fewer are slow
+LEAST = 128  # queries of a block at least, since products of fewer are slow
 
 
 def by_blocks(q: Any, k: Any, v: Any, mask: Any, scale: float, weigh: Weigh, threads: int = 1) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class AttentionKernels:
 
     xp: Any
     get_kernel: GetKernel
-    tensor_cores: bool = True
+    tensor_cores: bool = field(default=True, kw_only=True)
 
     def attention_3d(
         self,

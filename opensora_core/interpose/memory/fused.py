@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDE = 4  # bytes of float32
 FEW_CHANNELS = 16  # below which NumPy lays all patches side by side
 BLOCK = 1 << 17  # logits that NumPy has, and numbers that its convolution reads, at a time where there are many
-LEAST_ROWS = 32  # queries in a block of attention at least
+LEAST_ROWS = 128  # queries in a block of attention at least
 SHORT_ROW = 64  # up to so many keys, NumPy finds the largest logit in a copy
 Kernel = Callable[..., Any]
 
