@@ -50,12 +50,12 @@ def measurable(dtype: str) -> tuple[str, float]:
 # ---------------------------------------------------------------------- two arrays, and one
 
 
+@np.errstate(invalid="ignore", over="ignore")  # casting a signalling NaN is invalid too
 def distances(a: HostArray, b: HostArray) -> NDArray[np.float64]:
     """Distance of every element, infinite where just one of the two is a finite number."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.where(same, 0.0, np.abs(a - b))
+    apart = np.where(same, 0.0, np.abs(a - b))
     return np.where(np.isnan(apart), np.inf, apart)
 
 

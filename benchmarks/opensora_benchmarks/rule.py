@@ -47,6 +47,7 @@ class Limits:
     typical: float | None
     factor: float | None
 
+    @np.errstate(all="ignore")  # what overflows is judged by its value
     def judge(self, seen: HostArray) -> tuple[float, str]:
         """The worst of the errors over what is allowed, and the first that is too large in words."""
         apart = distances(seen, self.truth)

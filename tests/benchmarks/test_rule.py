@@ -7,7 +7,7 @@ import pytest
 
 from opensora_benchmarks import parts
 from opensora_benchmarks.case import Data
-from opensora_benchmarks.rule import limits
+from opensora_benchmarks.rule import Limits, limits
 from opensora_benchmarks.suite_op import op_case
 from tests.benchmarks import cheats
 
@@ -56,3 +56,11 @@ def test_half_precision_has_room_for_rounding_and_none_for_a_hundredth(dtype):
     ratio, reason = judged(case, cheats.in_half(np.float32, by=1.01), dtype)
     assert ratio > 1
     assert "factor of 1 + 0.01" in reason or dtype == "float16"
+
+
+def test_what_memory_held_before_is_an_error_and_no_warning():
+    truth = np.ones(3)
+    seen = np.array([0x7FA00000, 0x7F7FFFFF, 0x3F800000], np.uint32).view(np.float32)  # a signalling NaN, the largest
+    ratio, words = Limits(truth, np.dtype(np.float32), 1e-6, 1e-6, 1e-3).judge(seen)
+    assert ratio == np.inf
+    assert words.startswith("its error is inf")
