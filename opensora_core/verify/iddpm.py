@@ -59,10 +59,10 @@ def _trajectory(
 
 
 def _sampler(golden: GoldenSet, case: GoldenCase, channels: int) -> DiffusionSampler:
-    """v1.0 guides three of the channels always, v1.1 all unless told."""
-    args = case.args
+    """v1.0 guides three of the channels always, v1.1 all unless told; DPM-Solver++ is not told."""
+    args, name = case.args, NAMES[case.args["algo"]]
     guided = 3 if golden.version == "v1.0" else args.get("cfg_channel", channels)
-    return SAMPLERS[golden.version](NAMES[args["algo"]], args.get("eta", 0.0), guided)
+    return SAMPLERS[golden.version](name, args.get("eta", 0.0), None if name == "dpm-solver++" else guided)
 
 
 def _task(case: GoldenCase, inputs: Inputs) -> RecordedTask:
