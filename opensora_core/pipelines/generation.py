@@ -161,7 +161,7 @@ def sample_window(
     )
     check = FiniteCheck(check_finite)
     for step in steps:
-        check(ops.to_numpy(step.latents), partial(_blame, ops, parts, context, step))
+        check(partial(ops.to_numpy, step.latents), partial(_blame, ops, parts, context, step))
         yield step
 
 

@@ -14,6 +14,7 @@ from opensora_core.errors import InvalidInputError, LimitError, NonFiniteError
 from opensora_core.module import static
 from opensora_core.pipelines import opensora
 from opensora_core.pipelines.config import OpenSoraConfig
+from opensora_core.pipelines.finite import FiniteCheck
 from opensora_core.pipelines.opensora import OpenSora
 from opensora_core.pipelines.request import Request, available_bytes, check_memory, peak_bytes
 from opensora_core.text.encoder import TextEncoderConfig
@@ -288,3 +289,10 @@ def test_an_operator_that_finds_no_memory_is_a_limit_of_the_generation(monkeypat
     monkeypatch.setattr(STDiT3, "denoise", fail)
     with pytest.raises(LimitError, match=r"the generation does not fit into memory \((CUDA|MemoryError).*smaller size"):
         model.generate_from_text(PROMPT)
+
+
+def test_an_array_is_not_brought_to_the_host_where_nothing_looks_at_it():
+    def bring():
+        raise AssertionError("brought")
+
+    FiniteCheck("off")(bring, lambda: "never said")

@@ -154,7 +154,10 @@ class PublishedOpenSora(VideoModel):
                 self.ops, self.files, job.request, job.prompts, negative_prompt, embeds, negative, self.cache
             )
             for text in texts:
-                check(text.features, lambda: "the features of T5 hold NaN or Inf: try dtype bfloat16 or float32")
+                check(
+                    partial(np.asarray, text.features),
+                    lambda: "the features of T5 hold NaN or Inf: try dtype bfloat16 or float32",
+                )
             pieces = [job.shown]
             for item in Running(self.ops, self.files, self.offload_type, job, texts, check, kept, cache).items():
                 if isinstance(item, Progress):

@@ -95,7 +95,7 @@ class Running:
     def _told(self, steps: Iterator[Step]) -> Iterator[Progress]:
         for step in steps:
             self.done += 1
-            self.check(self.ops.to_numpy(step.latents), partial(_blame, self.done, step))
+            self.check(partial(self.ops.to_numpy, step.latents), partial(_blame, self.done, step))
             yield Progress(self.done, self.job.total, step.timestep, step.latents, step.denoised, _no_preview)
 
     def _finished(self, name: str, latents: Array) -> NDArray[np.float32]:
