@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from ...dit.mmdit_config import MMDiTConfig
 from ...errors import InvalidInputError
@@ -12,15 +12,40 @@ from ...releases.release import Release
 DISTILLED = "distilled"
 
 
-def check_image_guidance(release: Release, asked: Mapping[str, Any]) -> None:
-    """Refuse guidance by given frames where the release, or its sampler, is not guided so."""
-    scale = asked.get("image_guidance_scale", 1.0)
-    if scale != 1.0 and release.given != "types":
-        raise InvalidInputError(f"image_guidance_scale={scale!r} is an option of v1.3 and v2.0, not of {release.name}")
+class OfSome(NamedTuple):
+    """An option of some releases: whose in words, whether a release is one of them, the value that changes nothing."""
+
+    whom: str
+    takes: Callable[[Release], bool]
+    off: Any
+
+
+OF_SOME = {
+    "image_guidance_scale": OfSome("v1.3 and v2.0", lambda release: release.given == "types", 1.0),
+    "condition_frame_edit": OfSome("v1.1 and v1.2", lambda release: release.given == "references", 0.0),
+    "step_cache": OfSome("v1.2 and v1.3", lambda release: release.step_cache, 1),
+    "image_resolution": OfSome("t2i2v of v2.0", lambda release: release.picture_first, None),
+}
+
+
+def takes(release: Release, name: str) -> bool:
+    """Whether a release takes an option."""
+    return name not in OF_SOME or OF_SOME[name].takes(release)
+
+
+def check_takes(release: Release, values: Mapping[str, Any]) -> None:
+    """Refuse what a release does not take."""
+    for name, option in OF_SOME.items():
+        if not option.takes(release) and values[name] != option.off:
+            raise InvalidInputError(f"{name}={values[name]!r} is an option of {option.whom}, not of {release.name}")
+
+
+def check_image_guidance(asked: Mapping[str, Any]) -> None:
+    """Refuse guidance by given frames with a sampler that is not guided so."""
     if asked.get("sampler") == DISTILLED and "image_guidance_scale" in asked:
         raise InvalidInputError(
-            f"image_guidance_scale={scale!r} has no effect with sampler='distilled', which sees each step once; "
-            "sampler='rflow' takes it"
+            f"image_guidance_scale={asked['image_guidance_scale']!r} has no effect with sampler='distilled', which "
+            "sees each step once; sampler='rflow' takes it"
         )
 
 

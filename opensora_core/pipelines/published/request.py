@@ -17,7 +17,7 @@ from ...releases.wording import Scores
 from ..config import WHOLE
 from ..request import filled, seed_of, step_cache_of, without_defaults
 from .clips import Clip
-from .ignored import check_image_guidance
+from .ignored import check_image_guidance, check_takes, takes
 
 NUMERIC = ("num_frames", "height", "width", "fps", "num_inference_steps", "guidance_scale", "image_guidance_scale")
 SCORES = {"aesthetic_score": (0.0, 10.0), "motion_score": (0.0, 1000.0)}
@@ -61,12 +61,18 @@ class PublishedRequest:
         """
         own = (field.name for field in fields(cls) if field.name != "sample")
         if unknown := sorted(set(asked) - {*own, "resolution", "aspect_ratio", *SAMPLER_OPTIONS}):
-            takes = ", ".join(_options_of(release))
-            raise InvalidInputError(f"unknown options {unknown}; those of {release.name}: {takes}")
+            known = ", ".join(_options_of(release))
+            raise InvalidInputError(f"unknown options {unknown}; those of {release.name}: {known}")
         asked = _sized(release, {name: value for name, value in asked.items() if value is not None})
         values = filled(release, NUMERIC, asked)
         release.check_size(values["height"], values["width"])
-        check_image_guidance(release, asked)
+        check_image_guidance(asked)
+        values |= {
+            "condition_frame_edit": number("condition_frame_edit", asked.get("condition_frame_edit", 0.0), 0.0, 1.0),
+            "image_resolution": _image_resolution(asked),
+            "step_cache": step_cache_of(asked),
+        }
+        check_takes(release, values | asked)
         clip_frames = asked.get("clip_frames", release.num_frames)
         told = {name: value for name, value in asked.items() if name in SAMPLER_OPTIONS}
         sample = release.sample.changed(release.name, told)
@@ -75,9 +81,6 @@ class PublishedRequest:
             **values,
             seed=seed_of(asked),
             clip_frames=whole("clip_frames", clip_frames, *WHOLE["num_frames"]),
-            condition_frame_edit=_edit(release, asked),
-            image_resolution=_image_resolution(release, asked),
-            step_cache=_step_cache(release, asked),
             sample=sample,
             **_scores(release, asked, gives_frames),
         )
@@ -115,15 +118,9 @@ class PublishedRequest:
 
 def _options_of(release: Release) -> Iterator[str]:
     """Names of the options that a release knows."""
-    lacks = {
-        "image_guidance_scale": release.given != "types",
-        "condition_frame_edit": release.given != "references",
-        "step_cache": not release.step_cache,
-        "image_resolution": not release.picture_first,
-        **{name: name not in release.scores for name in (*SCORES, "camera_motion")},
-    }
+    unread = {*SCORES, "camera_motion"} - set(release.scores)
     own = (field.name for field in fields(PublishedRequest) if field.name != "sample")
-    yield from (name for name in own if not lacks.get(name))
+    yield from (name for name in own if name not in unread and takes(release, name))
     yield from ("resolution", "aspect_ratio", *(field.name for field in fields(release.sample)))
 
 
@@ -156,22 +153,6 @@ def _scores(release: Release, asked: Mapping[str, Any], gives_frames: bool) -> d
     return values
 
 
-def _edit(release: Release, asked: Mapping[str, Any]) -> float:
-    edit = number("condition_frame_edit", asked.get("condition_frame_edit", 0.0), 0.0, 1.0)
-    if edit and release.given != "references":
-        raise InvalidInputError(f"condition_frame_edit={edit:g} is an option of v1.1 and v1.2, not of {release.name}")
-    return edit
-
-
-def _image_resolution(release: Release, asked: Mapping[str, Any]) -> str | None:
+def _image_resolution(asked: Mapping[str, Any]) -> str | None:
     name = asked.get("image_resolution")
-    if name is not None and not release.picture_first:
-        raise InvalidInputError(f"image_resolution={name!r} is an option of t2i2v of v2.0, not of {release.name}")
     return None if name is None else one_of("image_resolution", name, tuple(PIXELS_V2))
-
-
-def _step_cache(release: Release, asked: Mapping[str, Any]) -> int:
-    every = step_cache_of(asked)
-    if every > 1 and not release.step_cache:
-        raise InvalidInputError(f"step_cache={every} is an option of v1.2 and v1.3, not of {release.name}")
-    return every
