@@ -13,12 +13,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from opensora_core.dit.config import STDiT3Config
 from opensora_core.dit.stdit3 import STDiT3
-from opensora_core.interpose.memory import MemoryCounter
+from opensora_core.interpose.memory import MemoryCounter, fused
 from opensora_core.module import to_backend
 from opensora_core.nn.init import RandomInit, ShapeInit
 from opensora_core.registry import get_backend
 from opensora_core.releases.release import RELEASES
 from opensora_core.releases.task import Task, Text
+from opensora_kernels.cpu import row_blocks
 
 CONFIG = STDiT3Config(
     hidden_size=64, depth=1, num_heads=2, caption_channels=16, model_max_length=20, qk_norm=True
@@ -112,3 +113,7 @@ def test_a_model_of_any_size_is_run_in_no_memory() -> None:
     x = by_default.full((1, 24, 10**6, 128), 0.0)
     by_default.attention(x, x, x)
     assert by_default.ledger.peak > 2 * 24 * 4 * 10**12  # logits and weights of all pairs
+
+
+def test_blocks_of_attention_are_counted_as_large_as_they_are():
+    assert (fused.BLOCK, fused.LEAST_ROWS) == (row_blocks.BLOCK, row_blocks.LEAST)
