@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,7 @@ class ReleaseFiles:
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
         self.searched = ", ".join(str(path) for path in paths)
-        found = [(part, part.path == Path(path)) for path in paths for part in find_parts(path)]
-        self._named = {part.file for part, named in found if named}
-        self.parts = list({part.file: part for part, _ in reversed(found)}.values())[::-1]
+        self.parts, self._named = find_models(paths)
         denoiser = self.find("denoiser")
         if denoiser is None:
             others = ", ".join(f"{p.architecture.name} ({p.path})" for p in self.parts)
@@ -88,12 +86,24 @@ class ReleaseFiles:
         """The model of an architecture or of a part, such as "denoiser"; InvalidInputError for several."""
         found = [part for part in self.parts if kind in (part.architecture.part, part.architecture.name)]
         if len(found) > 1:
-            found = [part for part in found if part.file in self._named] or _usable(found)
+            found = meant(found, self._named) or _usable(found)
         if len(found) > 1:
             raise InvalidInputError(
                 f"{len(found)} models are {kind}: {', '.join(str(p.path) for p in found)}; name the one that is meant"
             )
         return found[0] if found else None
+
+
+def find_models(paths: Sequence[str | Path]) -> tuple[list[Part], set[Path]]:
+    """The models in files and folders, each once, and the files of those whose own path was given."""
+    found = [(part, part.path == Path(path)) for path in paths for part in find_parts(path)]
+    named = {part.file for part, own in found if own}
+    return list({part.file: part for part, _ in reversed(found)}.values())[::-1], named
+
+
+def meant(found: Sequence[Part], named: Container[Path]) -> list[Part]:
+    """Of several models those whose own path was given."""
+    return [part for part in found if part.file in named]
 
 
 def _usable(found: list[Part]) -> list[Part]:

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import FileFormatError, InvalidInputError, memory_as_limit
 from ...media.video import Video
 from ...ops import Ops
-from ...releases.discovery import Part, find_parts
+from ...releases.discovery import Part
 from ...releases.hub import local
 from ...releases.release import RELEASES
 from ...serialization.jsonfile import decode_object
@@ -18,7 +18,7 @@ from ...serialization.reader import SafetensorsFile, open_safetensors
 from ...vae.pixels import to_frames
 from ..pretrained import backend_of
 from .coding import decode
-from .components import on_backend
+from .components import find_models, meant, on_backend
 from .kept import PICTURE, RECORD, SHOWN
 
 
@@ -75,9 +75,9 @@ def _record(latents: SafetensorsFile) -> dict[str, Any]:
 
 def _autoencoder(name: str, paths: tuple[str | Path, ...]) -> Part:
     """The one autoencoder of this architecture in the paths, each searched; of several the one whose path was given."""
-    parts = [part for path in paths for part in find_parts(local(path)) if part.architecture.name == name]
-    found = list({part.file: part for part in parts}.values())
-    found = [part for part in found if part.path in map(Path, paths)] or found
+    models, named = find_models([local(path) for path in paths])
+    found = [part for part in models if part.architecture.name == name]
+    found = meant(found, named) or found
     if len(found) != 1:
         places = ", ".join(str(part.path) for part in found) or "nowhere"
         searched = ", ".join(map(str, paths)) or "nothing"
